@@ -182,6 +182,7 @@ class Completion:
         answer_box: first readable box of `answer`, normalised.
         answer_span_s: the segment that `answer` names.
         answer_letter: the option letter that `answer` names, upper case.
+        box_scale: the units in which `text` writes its boxes.
     """
 
     text: str
@@ -193,6 +194,7 @@ class Completion:
     answer_box: Box | None
     answer_span_s: Span | None
     answer_letter: str | None
+    box_scale: BoxScale = BoxScale(1.0, 1.0)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The evidence grammar and its geometry: text to `Completion` and back, boxes, spans."""

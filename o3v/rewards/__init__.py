@@ -1,0 +1,1 @@
+"""Reward terms, one small function each, and the mix that weighs them."""
