@@ -1,0 +1,321 @@
+"""Frames of a video at wanted times, read with PyAV: right on variable rates, B-frames, offsets and rotation.
+
+Time is what the container says: seconds on the stream's own timeline, start offset kept (a file whose first frame is
+shown at 1.5 s has no frame before 1.5 s). The packets are read once for their times; then one seek per needed group
+of pictures and decoding up to the last wanted frame. Where a seek lands late (MPEG-TS) or a frame does not come out
+(damage), the file is decoded from its start instead. Whatever is wrong with a file is a `MediaError`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import av
+import numpy as np
+from PIL import Image, ImageOps
+
+from o3v.errors import MediaError
+from o3v.video.index import FrameIndex, Tick, build_index, frame_rate, packet_index, packets_until_damage
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+    Shown = tuple[int, VideoFrame]  # presentation tick and frame
+
+logger = logging.getLogger(__name__)
+
+END_TOLERANCE_S = 1.0
+"""Annotated times may pass the last frame's end by rounding; further out, the moment is not in the file."""
+
+DAMAGE_TOLERANCE_S = 1.0
+"""An undecodable frame may be replaced by one at most this much earlier (its true time is reported)."""
+
+REFUSED_FORMATS = frozenset({"tty", "concat", "hls", "dash"})
+"""FFmpeg would draw a text file as pictures, and play lists that open other files."""
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video is.
+
+    Attributes:
+        duration_s: second at which the last frame stops being shown (start offset included).
+        size_px: (width, height) as shown, after rotation.
+        n_frames: frames in the file.
+        fps: declared average frames per second.
+    """
+
+    duration_s: float
+    size_px: tuple[int, int]
+    n_frames: int
+    fps: float
+
+
+class Video:
+    """An open, indexed video. Made by `open_video`; holds the file open until its block ends."""
+
+    def __init__(self, path: Path, container: InputContainer, stream: VideoStream) -> None:
+        self.path = path
+        self._container = container
+        self._stream = stream
+        self.index = packet_index(container, stream) or _decoded_index(path)
+        if not len(self.index.pts):
+            raise MediaError(path, "the video stream holds no frame")
+
+    @property
+    def times_s(self) -> np.ndarray:
+        """[N] presentation times of all frames in seconds, ascending."""
+        return self.index.times_s
+
+    def info(self) -> VideoInfo:
+        """Length, size after rotation (from the first frame), number of frames, declared rate."""
+        height, width = self.first_frame().shape[:2]
+        return VideoInfo(self.index.end_s, (width, height), len(self.index.pts), float(frame_rate(self._stream)))
+
+    def first_frame(self) -> np.ndarray:
+        """[H, W, 3] the first frame, which tells the size as shown."""
+        return next(self.frames_at([float(self.times_s[0])]))[1]
+
+    def shown_at(self, time_s: float) -> float:
+        """True presentation time of the frame on the screen at `time_s`.
+
+        Raises:
+            MediaError: the time is no number, or more than 1 s after the end.
+        """
+        return float(self._pts_at(time_s) * self.index.time_base)
+
+    def frames_at(self, times_s: Sequence[float]) -> Iterator[tuple[float, np.ndarray]]:
+        """The frame on the screen at each time, one at a time, so that a caller can shrink it before the next.
+
+        Args:
+            times_s: wanted seconds in any order.
+
+        Yields:
+            (true presentation time, [H, W, 3] uint8 RGB, rotated as shown) for each distinct frame in ascending
+            order: times that fall on one frame give it once.
+
+        Raises:
+            MediaError: a time lies after the end, or its frame cannot be decoded.
+        """
+        wanted = sorted({self._pts_at(time_s) for time_s in times_s})
+        done = 0
+        if self.index.seekable:
+            for pts, frame in self._seeking(wanted):
+                yield self._output(pts, frame)
+                done += 1
+        if done < len(wanted):
+            logger.debug("%s: decoding from the start (%d of %d frames by seeking)", self.path, done, len(wanted))
+            yield from self._from_start(wanted[done:], wanted[done - 1] if done else None)
+
+    def _pts_at(self, time_s: float) -> int:
+        if not np.isfinite(time_s):
+            raise MediaError(self.path, f"no frame at {time_s} s")
+        if time_s > self.index.end_s + END_TOLERANCE_S:
+            raise MediaError(self.path, f"no frame at {time_s:.2f} s: the video ends at {self.index.end_s:.2f} s")
+        return self.index.pts_at(time_s)
+
+    def _output(self, pts: int, frame: VideoFrame) -> tuple[float, np.ndarray]:
+        try:
+            return float(pts * self.index.time_base), _upright_rgb(frame)
+        except av.FFmpegError as error:
+            raise MediaError(self.path, f"no RGB picture ({type(error).__name__})") from error
+
+    def _seeking(self, wanted: list[int]) -> Iterator[Shown]:
+        """Wanted frames group by group; stops for good at the first that does not come out."""
+        for key, group in groupby(wanted, key=self.index.key_before):
+            in_group = list(group)
+            if not self._seek(key):
+                return
+            found = 0
+            for frame in _decoded(self._container, self._stream):
+                if frame.pts is None or frame.pts < in_group[found]:
+                    continue
+                if frame.pts > in_group[found]:
+                    return
+                yield frame.pts, frame
+                found += 1
+                if found == len(in_group):
+                    break
+            if found < len(in_group):
+                return
+
+    def _seek(self, key: int) -> bool:
+        """Seek to a keyframe; False where the container lands after it.
+
+        Some containers are indexed by presentation, some by decoding ticks, so the second is the second try.
+        """
+        key_dts = int(self.index.key_dts[key])
+        for target in (int(self.index.key_pts[key]), key_dts):
+            try:
+                self._container.seek(target, stream=self._stream)
+                landed = next(packets_until_damage(self._container, self._stream), None)
+                if landed is None or landed.pts is None or (landed.dts or landed.pts) > key_dts:
+                    continue
+                self._container.seek(target, stream=self._stream)
+            except av.FFmpegError:
+                continue
+            return True
+        return False
+
+    def _from_start(self, wanted: list[int], given: int | None) -> Iterator[tuple[float, np.ndarray]]:
+        """Decode everything; for each wanted tick the last decodable frame at or before it, unless just `given`."""
+        with _opened(self.path) as (container, stream):
+            for wanted_pts, shown in _last_at_or_before(_timed(container, stream), wanted):
+                if shown is None or (wanted_pts - shown[0]) * self.index.time_base > DAMAGE_TOLERANCE_S:
+                    missing_s = float(wanted_pts * self.index.time_base)
+                    raise MediaError(self.path, f"the frame at {missing_s:.2f} s cannot be decoded")
+                if shown[0] != given:
+                    given = shown[0]
+                    yield self._output(*shown)
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[Video]:
+    """Open and index a video for the length of a `with` block.
+
+    Raises:
+        MediaError: missing, empty or unreadable file, no video stream, no frame.
+    """
+    with _opened(path) as (container, stream):
+        yield Video(path, container, stream)
+
+
+def probe(path: Path) -> VideoInfo:
+    """What the video at `path` is; reads its packets and decodes one frame.
+
+    Raises:
+        MediaError: as `open_video`.
+    """
+    with open_video(path) as video:
+        return video.info()
+
+
+def decode_at(path: Path, times_s: Sequence[float]) -> tuple[list[np.ndarray], tuple[float, ...]]:
+    """The frames on the screen at the wanted times, each once, in ascending order.
+
+    Args:
+        path: the video.
+        times_s: seconds on the stream's timeline, in any order. The frame at t is the last one presented at or before
+            t (plus half a tick); before the first frame it is the first, up to 1 s after the end the last.
+
+    Returns:
+        [H, W, 3] uint8 RGB frames in original size, and the true presentation time of each.
+
+    Raises:
+        MediaError: the file cannot be read, or a wanted frame cannot be had.
+    """
+    with open_video(path) as video:
+        pairs = list(video.frames_at(times_s))
+    return [frame for _, frame in pairs], tuple(time_s for time_s, _ in pairs)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """A still picture as [H, W, 3] uint8 RGB, turned as its EXIF orientation says.
+
+    Raises:
+        MediaError: missing or unreadable file.
+    """
+    _check_file(path)
+    try:
+        with Image.open(path) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        # Pillow reports damage under all of these names, depending on the format
+        raise MediaError(path, f"not a readable image ({type(error).__name__})") from error
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is not a file with content; a pipe would block for ever."""
+    if not path.exists():
+        raise MediaError(path, "file is missing")
+    if not path.is_file():
+        raise MediaError(path, "not a file")
+    if path.stat().st_size == 0:
+        raise MediaError(path, "file is empty")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    _check_file(path)
+    try:
+        container = av.open(str(path.absolute()), metadata_errors="ignore")
+    except (av.FFmpegError, OSError) as error:
+        raise MediaError(path, f"not a readable video ({type(error).__name__})") from error
+    with container:
+        if container.format.name in REFUSED_FORMATS:
+            raise MediaError(path, f"not a video ({container.format.name})")
+        yield container, _video_stream(path, container)
+
+
+def _video_stream(path: Path, container: InputContainer) -> VideoStream:
+    """First stream of moving pictures; the cover of an audio file is none."""
+    cover = av.stream.Disposition.attached_pic
+    stream = next((s for s in container.streams.video if not s.disposition & cover), None)
+    if stream is None:
+        raise MediaError(path, "no video stream")
+    if stream.codec_context is None:
+        raise MediaError(path, "no decoder for its video stream")
+    # One thread: loader workers already use the cores, and short clips only lose by starting threads.
+    stream.codec_context.thread_count = 1
+    stream.thread_type = "NONE"
+    return stream
+
+
+def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """Frames in presentation order from the current position; damaged packets and frames are passed over."""
+    for packet in packets_until_damage(container, stream):
+        yield from _frames_of(stream, packet)
+        if packet.size == 0:
+            return
+    yield from _frames_of(stream, None)  # the reading broke off: what the decoder still holds
+
+
+def _frames_of(stream: VideoStream, packet: av.Packet | None) -> list[VideoFrame]:
+    try:
+        frames = stream.codec_context.decode(packet)
+    except av.FFmpegError:
+        return []
+    return [frame for frame in frames if not frame.is_corrupt]
+
+
+def _timed(container: InputContainer, stream: VideoStream) -> Iterator[Shown]:
+    """Every decodable frame with its presentation tick; without one in the stream, frames are counted at its rate."""
+    time_base = stream.time_base or 1 / frame_rate(stream)
+    for number, frame in enumerate(_decoded(container, stream)):
+        pts = round(number / frame_rate(stream) / time_base) if frame.pts is None else frame.pts
+        yield pts, frame
+
+
+def _decoded_index(path: Path) -> FrameIndex:
+    """Index of a stream whose packets carry no presentation times: decode it all once."""
+    with _opened(path) as (container, stream):
+        ticks = [Tick(pts, pts, frame.duration or 0, False) for pts, frame in _timed(container, stream)]
+        return build_index(ticks, stream, seekable=False)
+
+
+def _last_at_or_before(frames: Iterator[Shown], wanted: list[int]) -> Iterator[tuple[int, Shown | None]]:
+    """Pair each wanted tick (ascending) with the last frame at or before it; None where there is none."""
+    waiting = list(wanted)
+    last: Shown | None = None
+    for shown in frames:
+        while waiting and shown[0] > waiting[0]:
+            yield waiting.pop(0), last
+        if not waiting:
+            return
+        last = shown
+    for pts in waiting:
+        yield pts, last
+
+
+def _upright_rgb(frame: VideoFrame) -> np.ndarray:
+    """[H, W, 3] RGB, turned counter-clockwise by the display rotation that FFmpeg reports but does not apply."""
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))

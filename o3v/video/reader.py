@@ -1,0 +1,93 @@
+"""Sample -> Clip: the frames that a model will see, at their true times, in a size that it can take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from o3v.errors import ConfigError, MediaError
+from o3v.types import Clip, Sample
+from o3v.video.decode import Video, open_video, read_image
+from o3v.video.geometry import ResizePlan, fit_budget, is_too_thin, resize
+from o3v.video.sampling import FrameSampling
+
+
+@dataclass(frozen=True)
+class ClipReader:
+    """Reads the media of samples. Small and picklable: it lives in data-loader workers.
+
+    Attributes:
+        sampling: which moments of a video.
+        min_pixels: smaller frames and images are enlarged to about this area.
+        max_pixels: largest area of one video frame.
+        image_max_pixels: largest area of a still image.
+        max_total_tokens: most vision tokens of one clip; frames are dropped before encoding to keep it.
+    """
+
+    sampling: FrameSampling
+    min_pixels: int
+    max_pixels: int
+    image_max_pixels: int
+    max_total_tokens: int
+
+    def __post_init__(self) -> None:
+        """Reject an empty window of sizes."""
+        for name in ("max_pixels", "image_max_pixels"):
+            if not 0 < self.min_pixels <= getattr(self, name):
+                raise ConfigError(
+                    f"reader.min_pixels={self.min_pixels}, reader.{name}={getattr(self, name)}: "
+                    f"wanted 0 < min_pixels <= {name}"
+                )
+
+    def read(self, sample: Sample, factor: int) -> Clip:
+        """Decode the frames of a sample and resize them for a model.
+
+        Args:
+            sample: names a video or a still image.
+            factor: pixels of a vision token's side (`ResizePlan.factor`), a property of the model.
+
+        Raises:
+            MediaError: the media cannot be read, or a key frame lies outside it.
+        """
+        if sample.video_path is not None:
+            key_times_s = tuple(key.time_s for key in sample.key_frames)
+            return self.read_video(sample.video_path, key_times_s, factor)
+        if sample.image_path is not None:
+            return self.read_image(sample.image_path, factor)
+        raise MediaError(sample.id, "the sample names neither a video nor an image")
+
+    def read_image(self, path: Path, factor: int) -> Clip:
+        """A still image as a clip of one frame without a time."""
+        image = read_image(path)
+        height, width = self._size(path, image, ResizePlan(factor, self.min_pixels, self.image_max_pixels))
+        return Clip(resize(image, height, width)[None], (), 0.0, (image.shape[1], image.shape[0]))
+
+    def read_video(self, path: Path, key_times_s: tuple[float, ...], factor: int) -> Clip:
+        """Frames of a video, key times included where the sampling says so."""
+        plan = ResizePlan(factor, self.min_pixels, self.max_pixels)
+        with open_video(path) as video:
+            first = video.first_frame()
+            height, width = self._size(path, first, plan)
+            times_s = self._times(video, key_times_s, plan.tokens(height, width))
+            pairs = [(time_s, resize(frame, height, width)) for time_s, frame in video.frames_at(times_s)]
+            return Clip(
+                frames=np.stack([frame for _, frame in pairs]),
+                times_s=tuple(time_s for time_s, _ in pairs),
+                duration_s=video.index.end_s,
+                original_size_px=(first.shape[1], first.shape[0]),
+            )
+
+    def _times(self, video: Video, key_times_s: tuple[float, ...], tokens_per_frame: int) -> tuple[float, ...]:
+        wanted_s = key_times_s if self.sampling.insert_key_frames else ()
+        keys_s = {video.shown_at(key_s) for key_s in wanted_s}
+        times_s = self.sampling.plan_times(video.times_s, video.index.end_s, tuple(keys_s))
+        return fit_budget(times_s, keys_s, tokens_per_frame, self.max_total_tokens)
+
+    @staticmethod
+    def _size(path: Path, frame: np.ndarray, plan: ResizePlan) -> tuple[int, int]:
+        height, width = frame.shape[:2]
+        if is_too_thin(height, width):
+            raise MediaError(path, f"the aspect ratio of {width}x{height} px is above 200")
+        return plan.smart_resize(height, width)
