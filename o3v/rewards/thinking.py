@@ -207,7 +207,9 @@ class ThkSpatial:
             return 0.0
         if sample.task == Task.VISUAL_QA:
             return self._still(completion.think_boxes, sample.box)
-        m = len(completion.think_times_s if self.denominator == "times" else completion.claims)
+        m = len(completion.claims)
+        if self.denominator == "times":
+            m = max(m, len(completion.think_times_s))
         return gated_spatial(completion.claims, sample.key_frames, self.gate_s, m)
 
     def diagnostics(self, completion: Completion, sample: Sample, progress: float) -> Mapping[str, float]:

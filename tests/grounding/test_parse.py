@@ -13,8 +13,8 @@ from o3v.types import BoxScale, Claim
 SCALE = BoxScale(100, 50)
 PIECES = [
     "<think>", "</think>", "<answer>", "</answer>", "<obj>", "</obj>", "<box>", "</box>", "<t>", "</t>", "s", "at",
-    " to ", "[1,2,3,4]", "[", "]", "[[1,2,3,4]]", "[1,2,3]", "[nan,1,2,3]", "1.5", "-3", "9" * 400, "1e400", "٣", "A", "(B)",
-    "Correct Option:", "cat", "\n", "é", "\x00",
+    " to ", "[1,2,3,4]", "[", "]", "[[1,2,3,4]]", "[1,2,3]", "[nan,1,2,3]", "1.5", "-3", "9" * 400, "1e400", "٣", "A",
+    "(B)", "Correct Option:", "cat", "\n", "é", "\x00",
 ]  # fmt: skip
 texts = st.one_of(st.text(), st.lists(st.sampled_from(PIECES)).map("".join))
 
