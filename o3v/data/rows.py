@@ -46,61 +46,62 @@ class RowError(Exception):
 
 
 @dataclass(frozen=True)
-class MediaFolder:
-    """Where the media of a group of sources lie, below `videos/` of the data root.
+class MediaFolders:
+    """Where the media of a group of sources lie, below `videos/` of the data root; None: there are none.
 
     Attributes:
         prefix: sources that start with it belong here.
-        media: folder of videos or images.
-        key_frames: folder of the still pictures of key frames; None where none are shipped.
+        videos: folder of videos.
+        images: folder of images: what visual QA asks about, or still pictures of key frames.
     """
 
     prefix: str
-    media: str
-    key_frames: str | None
+    videos: str | None
+    images: str | None
 
 
 MEDIA_FOLDERS = (
     # The first prefix that fits decides, so STR_plm stands before STR_.
-    MediaFolder("STR_plm", "stgr/plm/videos", "stgr/plm/kfs"),
-    MediaFolder("STR_", "stgr/temporal_grounding/videos", "stgr/temporal_grounding/kfs"),
-    MediaFolder("videoespresso", "videoespresso/videos", "videoespresso/kfs"),
-    MediaFolder("timerft", "timerft", None),
-    MediaFolder("TVG_", "tvg_r1", None),
-    MediaFolder("TreeVGR", "treevgr", None),
-    MediaFolder("gqa", "gqa", None),
-    MediaFolder("videor1", "videor1", None),
+    MediaFolders("STR_plm", "stgr/plm/videos", "stgr/plm/kfs"),
+    MediaFolders("STR_", "stgr/temporal_grounding/videos", "stgr/temporal_grounding/kfs"),
+    MediaFolders("videoespresso", "videoespresso/videos", "videoespresso/kfs"),
+    MediaFolders("timerft", "timerft", None),
+    MediaFolders("TVG_", "tvg_r1", None),
+    MediaFolders("TreeVGR", None, "treevgr"),
+    MediaFolders("gqa", None, "gqa"),
+    MediaFolders("videor1", "videor1", "videor1"),
 )
 """The one table source -> folder."""
 
 
-def read_row(row: Mapping[str, Any], sample_id: str, videos_root: Path) -> Sample:
+def read_row(row: Mapping[str, Any], sample_id: str, data_root: Path) -> Sample:
     """Validate a row and make its sample.
 
     Args:
         row: as published (paper.md 2.2).
         sample_id: unique id.
-        videos_root: the folder `videos` of the data root. Whether the media file exists is not looked at here.
+        data_root: holds `videos`. Whether the media file exists is not looked at here.
 
     Raises:
         RowError: naming the field, the value and what would be allowed.
     """
     task = read_task(row)
-    folder = media_folder(_text(row, "source"))
-    image_path = _media_path(row, "image_path", videos_root / folder.media) if _is_image(row, task) else None
-    video_path = None if image_path else _media_path(row, "video_path", videos_root / folder.media)
+    source = _text(row, "source")
+    is_image = _is_image(row, task)
+    field = "image_path" if is_image else "video_path"
+    path = _inside(field, _text(row, field), data_root / media_folder(source, is_image))
     convert = _text_converter(row, task)
     answer, span_s, letter = _answer(row, task)
     sample = Sample(
         id=sample_id,
-        source=_text(row, "source"),
+        source=source,
         task=task,
         question=_text(row, "question"),
         answer=convert("answer", answer),
         reasoning=convert("reasoning_process", _optional_text(row, "reasoning_process")),
-        video_path=video_path,
-        image_path=image_path,
-        key_frames=() if image_path else _key_frames(row, folder, videos_root),
+        video_path=None if is_image else path,
+        image_path=path if is_image else None,
+        key_frames=() if is_image else _key_frames(row, source, data_root),
         span_s=span_s,
         box=None,
         letter=letter,
@@ -120,19 +121,28 @@ def read_task(row: Mapping[str, Any]) -> Task:
     return Task(name)
 
 
-def media_folder(source: str) -> MediaFolder:
-    """Entry of the table for a source.
+def media_folder(source: str, is_image: bool) -> Path:
+    """Folder of a source's videos or images, relative to the data root.
 
-    >>> media_folder("STR_plm_rdcap").media, media_folder("STR_coin").media
-    ('stgr/plm/videos', 'stgr/temporal_grounding/videos')
+    >>> str(media_folder("STR_plm_rdcap", is_image=False)), str(media_folder("gqa", is_image=True))
+    ('videos/stgr/plm/videos', 'videos/gqa')
 
     Raises:
-        RowError: no prefix fits.
+        RowError: no prefix fits, or the source has no such media.
     """
-    for folder in MEDIA_FOLDERS:
-        if source.startswith(folder.prefix):
-            return folder
-    allowed = ", ".join(f"{folder.prefix}*" for folder in MEDIA_FOLDERS)
+    folders = _folders(source)
+    folder = folders.images if is_image else folders.videos
+    if folder is None:
+        raise RowError("source", f"{source!r} has no {'images' if is_image else 'videos'}")
+    return Path("videos") / folder
+
+
+def _folders(source: str) -> MediaFolders:
+    """Entry of the table for a source."""
+    for folders in MEDIA_FOLDERS:
+        if source.startswith(folders.prefix):
+            return folders
+    allowed = ", ".join(f"{folders.prefix}*" for folders in MEDIA_FOLDERS)
     raise RowError("source", f"unknown source {source!r}, allowed are {allowed}")
 
 
@@ -172,10 +182,6 @@ def _is_image(row: Mapping[str, Any], task: Task) -> bool:
     """Visual QA is about its image, also where a video stands beside it; other tasks only without a video."""
     general = task in (Task.GENERAL_MCQ, Task.GENERAL_FREE_FORM)
     return task is Task.VISUAL_QA or (general and not row.get("video_path") and bool(row.get("image_path")))
-
-
-def _media_path(row: Mapping[str, Any], field: str, folder: Path) -> Path:
-    return _inside(field, _text(row, field), folder)
 
 
 def _inside(field: str, relative: str, folder: Path) -> Path:
@@ -253,24 +259,23 @@ def _letter(text: str) -> str:
     return letter
 
 
-def _key_frames(row: Mapping[str, Any], folder: MediaFolder, videos_root: Path) -> tuple[KeyFrame, ...]:
+def _key_frames(row: Mapping[str, Any], source: str, data_root: Path) -> tuple[KeyFrame, ...]:
     """Annotated moments in order of time with their boxes; null columns count as empty."""
     published = _of_type(row.get("key_frames") or [], list, "key_frames", "a list")
     items = _of_type(row.get("key_items") or {}, dict, "key_items", "an object")
-    frames = [_key_frame(f"key_frames[{i}]", entry, items, folder, videos_root) for i, entry in enumerate(published)]
+    folder = data_root / media_folder(source, is_image=True) if _folders(source).images else None
+    frames = [_key_frame(f"key_frames[{i}]", entry, items, folder) for i, entry in enumerate(published)]
     return tuple(sorted(frames, key=lambda frame: frame.time_s))
 
 
-def _key_frame(field: str, entry: object, items: Mapping[str, Any], folder: MediaFolder, videos_root: Path) -> KeyFrame:
+def _key_frame(field: str, entry: object, items: Mapping[str, Any], folder: Path | None) -> KeyFrame:
     frame = _of_type(entry, dict, field, "an object")
     time_s, idx, path = frame.get("time"), frame.get("idx"), frame.get("path")
     if not _is_number(time_s) or time_s < 0:
         raise RowError(f"{field}.time", f"{_short(time_s)}, wanted seconds of 0 or more")
     if not isinstance(idx, int | str) or isinstance(idx, bool):
         raise RowError(f"{field}.idx", f"{_short(idx)}, wanted the number under which key_items holds its boxes")
-    image = None
-    if path and folder.key_frames is not None:
-        image = _inside(f"{field}.path", _text(frame, "path"), videos_root / folder.key_frames)
+    image = _inside(f"{field}.path", _text(frame, "path"), folder) if path and folder else None
     return KeyFrame(float(time_s), _boxes(f"key_items[{idx}]", items.get(str(idx)) or {}), image)
 
 

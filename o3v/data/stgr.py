@@ -139,7 +139,7 @@ def _read_one(row: Any, sample_id: str, data_root: Path) -> Sample | Fault:
     if not isinstance(row, Mapping):
         return Fault(sample_id, "?", "row", f"wanted an object, found {_kind(row)}")
     try:
-        sample = read_row(row, sample_id, data_root / "videos")
+        sample = read_row(row, sample_id, data_root)
     except RowError as error:
         return Fault(sample_id, str(row.get("source") or "?"), "row", str(error))
     return _media_fault(sample, data_root) or sample
@@ -150,16 +150,15 @@ def _media_fault(sample: Sample, data_root: Path) -> Fault | None:
 
     The folder of a source may be a link to another disk; a link inside it must lead neither out of it nor of the root.
     """
-    field = "video_path" if sample.video_path else "image_path"
-    path = sample.video_path or sample.image_path
-    if path is None:
-        return Fault(sample.id, sample.source, "row", "video_path: empty, and so is image_path")
+    is_image = sample.video_path is None
+    field, path = ("image_path", sample.image_path) if is_image else ("video_path", sample.video_path)
+    assert path is not None, "read_row sets one of the two"
     try:
         is_link = stat.S_ISLNK(os.lstat(path).st_mode)
     except OSError:
         return Fault(sample.id, sample.source, "missing media", f"{field}: {path} does not exist")
     target = Path(os.path.realpath(path)) if is_link else _real_folder(path.parent) / path.name
-    allowed = (data_root, data_root / "videos" / media_folder(sample.source).media)
+    allowed = (data_root, data_root / media_folder(sample.source, is_image))
     if not any(target.is_relative_to(_real_folder(folder)) for folder in allowed):
         return Fault(sample.id, sample.source, "row", f"{field}: {path} leads out of the data root {data_root}")
     if not target.is_file():
