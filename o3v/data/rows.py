@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard, TypeVar
 
@@ -121,6 +122,7 @@ def read_task(row: Mapping[str, Any]) -> Task:
     return Task(name)
 
 
+@cache
 def media_folder(source: str, is_image: bool) -> Path:
     """Folder of a source's videos or images, relative to the data root.
 
@@ -213,12 +215,12 @@ def _image_size(row: Mapping[str, Any]) -> tuple[float, float]:
 def _unit_box(field: str, box: Sequence[float], scale: BoxScale) -> Box:
     """A published box, normalised and cut to the frame."""
     x1, y1, x2, y2 = scale.to_unit((box[0], box[1], box[2], box[3]))
-    shown = _short(list(box)) if scale == UNIT else f"{_short(list(box))} in {scale.width:g}x{scale.height:g}"
+    unit = "" if scale == UNIT else f" in {scale.width:g}x{scale.height:g}"
     if min(x1, y1) < -BOX_TOLERANCE or max(x2, y2) > 1 + BOX_TOLERANCE:
-        raise RowError(field, f"box {shown} lies outside the frame")
+        raise RowError(field, f"box {_short(list(box))}{unit} lies outside the frame")
     inside = clip((x1, y1, x2, y2))
     if not is_valid(inside):
-        raise RowError(field, f"box {shown} has no area, wanted x1 < x2 and y1 < y2")
+        raise RowError(field, f"box {_short(list(box))}{unit} has no area, wanted x1 < x2 and y1 < y2")
     return inside
 
 

@@ -148,22 +148,12 @@ class Video:
                 return
 
     def _seek(self, key: int) -> bool:
-        """Seek to a keyframe; False where the container lands after it.
-
-        Some containers are indexed by presentation, some by decoding ticks, so the second is the second try.
-        """
-        key_dts = int(self.index.key_dts[key])
-        for target in (int(self.index.key_pts[key]), key_dts):
-            try:
-                self._container.seek(target, stream=self._stream)
-                landed = next(packets_until_damage(self._container, self._stream), None)
-                if landed is None or landed.pts is None or (landed.dts or landed.pts) > key_dts:
-                    continue
-                self._container.seek(target, stream=self._stream)
-            except av.FFmpegError:
-                continue
-            return True
-        return False
+        """Go to a keyframe; False where the container cannot. Landing late shows as wanted frames that do not come."""
+        try:
+            self._container.seek(int(self.index.key_pts[key]), stream=self._stream)
+        except av.FFmpegError:
+            return False
+        return True
 
     def _from_start(self, wanted: list[int], given: int | None) -> Iterator[tuple[float, np.ndarray]]:
         """Decode everything; for each wanted tick the last decodable frame at or before it, unless just `given`."""
@@ -297,7 +287,7 @@ def _timed(container: InputContainer, stream: VideoStream) -> Iterator[Shown]:
 def _decoded_index(path: Path) -> FrameIndex:
     """Index of a stream whose packets carry no presentation times: decode it all once."""
     with _opened(path) as (container, stream):
-        ticks = [Tick(pts, pts, frame.duration or 0, False) for pts, frame in _timed(container, stream)]
+        ticks = [Tick(pts, frame.duration or 0, False) for pts, frame in _timed(container, stream)]
         return build_index(ticks, stream, seekable=False)
 
 

@@ -24,10 +24,9 @@ FALLBACK_RATE = Fraction(25)
 
 @dataclass(frozen=True)
 class Tick:
-    """One frame of the index: presentation tick, decoding tick (for seeking), length (0: unknown), keyframe or not."""
+    """One frame of the index: presentation tick, length (0: unknown), keyframe or not."""
 
     pts: int
-    dts: int
     duration: int
     is_key: bool
 
@@ -38,7 +37,7 @@ class FrameIndex:
 
     Attributes:
         pts: [N] int64 ticks, ascending.
-        key_pts, key_dts: [K] int64 ticks of the keyframes, ascending by pts: where decoding may start.
+        key_pts: [K] int64 ticks of the keyframes, ascending: where decoding may start.
         end_pts: tick at which the last frame stops being shown.
         time_base: seconds a tick.
         seekable: False where the packets carry no presentation ticks, so that only decoding tells the times.
@@ -46,7 +45,6 @@ class FrameIndex:
 
     pts: np.ndarray
     key_pts: np.ndarray
-    key_dts: np.ndarray
     end_pts: int
     time_base: Fraction
     seekable: bool
@@ -93,8 +91,7 @@ def packet_index(container: InputContainer, stream: VideoStream) -> FrameIndex |
             continue
         if packet.pts is None:
             return None
-        dts = packet.pts if packet.dts is None else packet.dts
-        ticks.append(Tick(packet.pts, dts, packet.duration or 0, packet.is_keyframe))
+        ticks.append(Tick(packet.pts, packet.duration or 0, packet.is_keyframe))
     return build_index(ticks, stream, seekable=True)
 
 
@@ -120,7 +117,6 @@ def build_index(ticks: list[Tick], stream: VideoStream, seekable: bool) -> Frame
     return FrameIndex(
         pts=pts,
         key_pts=np.array([tick.pts for tick in keys], dtype=np.int64),
-        key_dts=np.array([tick.dts for tick in keys], dtype=np.int64),
         end_pts=int(pts[-1]) + _last_length(unique, stream, time_base) if len(pts) else 0,
         time_base=Fraction(time_base),
         seekable=seekable and bool(keys),

@@ -106,6 +106,26 @@ def test_only_the_needed_groups_are_decoded(tmp_path: Path, monkeypatch: pytest.
     assert len(fed) < 40
 
 
+def test_short_groups_with_reordering_are_reached_by_seeking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = write_clip(tmp_path / "a.mp4", even_times(60), options={"g": "2", "bf": "3", "x264-params": "scenecut=0"})
+    monkeypatch.delattr("o3v.video.decode.Video._from_start")
+    assert [read_code(f) for f in decode_at(path, even_times(60)[1::7])[0]] == list(range(60))[1::7]
+
+
+def test_frames_that_do_not_decode_give_the_one_before_once_or_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = write_clip(tmp_path / "a.mkv", even_times(100))
+    import o3v.video.decode as decode
+
+    plain = decode._frames_of
+    monkeypatch.setattr(decode, "_frames_of", lambda s, p: [f for f in plain(s, p) if f.time <= 1.0 or f.time > 3.5])
+    frames, times_s = decode_at(path, [0.4, 1.0, 1.2, 1.6, 3.8])
+    assert ([read_code(f) for f in frames], times_s) == ([10, 25, 95], (0.4, 1.0, 3.8))
+    with pytest.raises(MediaError, match=r"the frame at 2\.40 s cannot be decoded"):
+        decode_at(path, [2.4])
+
+
 @pytest.mark.parametrize(
     ("matrix", "clockwise_turns"), [((0, 1, -1, 0), 1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 3), ((1, 0, 0, 1), 0)]
 )

@@ -14,6 +14,14 @@ from o3v.errors import ConfigError
 from o3v.video.geometry import ResizePlan, fit_budget, is_too_thin, resize
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "smart_resize.jsonl"
+# (height, width, factor, min_pixels, max_pixels) -> (height, width), by hand from the rule of the Qwen-VL processors
+KNOWN = [
+    ((1, 28, 28, 100352, 602112), (84, 1680)),  # scale 59.87: up to 59.9 -> 84, 1676.3 -> 1680
+    ((500, 3840, 28, 100352, 602112), (280, 2128)),  # scale 0.56: 280, 2150.4 -> 2128
+    ((360, 640, 28, 3136, 100352), (224, 420)),
+    ((84, 84, 28, 3136, 12544), (84, 84)),
+    ((10, 10, 28, 3136, 12544), (56, 56)),
+]
 sides = st.integers(1, 4000)
 
 

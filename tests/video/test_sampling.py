@@ -70,6 +70,13 @@ def test_a_key_frame_is_shown_at_its_true_time_once_and_in_order():
     assert quiet.plan_times(times_s, 10.0, [5.14]) == (0.0, 3.3, 6.6, 9.9)
 
 
+def test_the_spread_of_a_constant_rate_is_that_of_the_reference():
+    # from the reference's round(linspace(0, N - 1, n)): 49 frames, 8 wanted; 20 frames, 4 wanted
+    assert even_spread(np.arange(49) / 10, 8).tolist() == [0, 7, 14, 21, 27, 34, 41, 48]
+    assert even_spread(np.arange(20) / 10, 4).tolist() == [0, 6, 13, 19]
+    assert even_spread(np.arange(4) / 30, 3).tolist() == [0, 2, 3]  # 1.5 to even
+
+
 def test_the_spread_of_a_variable_rate_is_even_in_time_not_in_frame_numbers():
     times_s = np.concatenate([np.arange(90) / 100, 1 + np.arange(10)])
     chosen = times_s[even_spread(times_s, 11)]
