@@ -177,7 +177,12 @@ def _check_arguments(config_name: str, folder: Path) -> None:
     if args.config_dir:
         overrides.append(f"hydra.searchpath=[file://{Path(args.config_dir).resolve()}]")
     with initialize_config_dir(str(folder), version_base=VERSION_BASE):
-        check_command(config_name, overrides, multirun=args.multirun, shown=args.cfg is not None)
+        check_command(
+            config_name,
+            overrides,
+            multirun=args.multirun or "hydra.mode=MULTIRUN" in overrides,
+            shown=args.cfg is not None,
+        )
 
 
 def _run_hydra(config_name: str, job: Job, folder: Path) -> None:

@@ -76,15 +76,16 @@ def check_configuration(config_name: str, overrides: Sequence[str], root: Compos
     choosing = [override for override in parsed if _is_group(override, root)]
     for override in choosing:
         _check_choice(override)
-    chosen = compose_root(config_name, [str(override.input_line) for override in choosing])
+    chosen = compose_root(config_name, [str(override.input_line) for override in choosing]) if choosing else root
     for override in parsed:
         if override not in choosing:
             _check_key(override, chosen.cfg)
-    full = compose_root(config_name, list(overrides))
-    base = compose_root(config_name, _without_experiment(full, root))
+    full = compose_root(config_name, list(overrides)) if len(choosing) < len(parsed) else chosen
+    experiment = full.choices.get("experiment")
+    base = chosen if experiment is None else compose_root(config_name, _without_experiment(full, root))
     plain = _resolve(full.cfg)
     added = {override.key_or_group for override in parsed if override.is_add() or override.is_force_add()}
-    _check_keys(plain, _unresolved(base.cfg), "", added, full.choices.get("experiment"))
+    _check_keys(plain, _unresolved(base.cfg), "", added, experiment)
     _check_cluster(plain)
     return full
 
@@ -127,6 +128,8 @@ def translate(error: BaseException) -> ConfigError:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return unknown(f"{where}{group}={name}", name, error.options, f"file of conf/{group}/")
+    if isinstance(error, MissingConfigException):
+        return ConfigError(f"{where}conf/{error.missing_cfg_file}.yaml does not exist")
     root_key = re.search(r"Key '([^']*)' not in '(\w+)'", text)
     schemas = {schema.__name__: schema for schema in ROOTS.values()}
     if root_key and root_key.group(2) in schemas:
@@ -196,10 +199,12 @@ def _check_key(override: Override, tree: DictConfig) -> None:
     for position, part in enumerate(parts):
         if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
             return
-        if part not in node:
+        if part not in node.keys():  # noqa: SIM118  (`in` alone would overlook a key without a value)
             if override.is_add() or override.is_force_add():
                 return
             parent = ".".join(parts[:position])
+            if len(node) == 0:
+                raise ConfigError(f"{override.input_line}: {parent} takes any key; add one with +{override.input_line}")
             raise unknown(str(override.input_line), part, _keys(node), f"key of {parent}" if parent else "key")
         node = node._get_node(part)
 
@@ -259,10 +264,10 @@ def _check_keys(node: Any, base: Any, path: str, added: Collection[str], experim
 
 
 def _allowed(node: Mapping[str, Any], base: Any, signature: Signature | None) -> set[str] | None:
-    """Keys that a node may have; None where nothing says it: a mapping that the groups' files leave null."""
+    """Keys that a node may have; None where nothing says it: a mapping that is null or empty in the group's file."""
     if signature is not None:
         return set(signature.arguments) | HYDRA_KEYS
-    same_class = isinstance(base, dict) and base.get("_target_") == node.get("_target_")
+    same_class = isinstance(base, dict) and base and base.get("_target_") == node.get("_target_")
     return {str(key) for key in base} | HYDRA_KEYS if same_class else None
 
 
