@@ -4,7 +4,7 @@ import math
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from o3v.grounding.parse import parse_completion, read_claims, read_letter, read_times
@@ -104,6 +104,7 @@ def test_what_is_no_letter(form):
     assert read_letter(form) is None
 
 
+@settings(deadline=None)
 @given(texts)
 def test_total_on_any_text(text):
     done = parse_completion(text, SCALE)

@@ -1,7 +1,7 @@
 """Renderer: parse(render(x)) == x, and box rewriting at the two borders."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from o3v.grounding.parse import parse_completion, read_claims
@@ -16,11 +16,13 @@ words = st.text(st.characters(exclude_characters="<>", exclude_categories=["C"])
 claim = st.builds(Claim, name=words, boxes=st.lists(box, min_size=1, max_size=3).map(tuple), time_s=time_s)
 
 
+@settings(deadline=None)
 @given(claim)
 def test_claim_round_trip(written):
     assert read_claims(render_claim(written, SCALE), SCALE) == (written,)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(words, claim), max_size=4), words)
 def test_target_round_trip(parts, answer):
     think = "".join(f"{prose}{render_claim(one, SCALE)} " for prose, one in parts)
@@ -30,12 +32,14 @@ def test_target_round_trip(parts, answer):
     assert done.think_times_s == tuple(one.time_s for _, one in parts)
 
 
+@settings(deadline=None)
 @given(time_s, time_s, st.sampled_from([None, "A", "D"]))
 def test_span_round_trip(start, end, letter):
     done = parse_completion(render_target("", render_span((start, end), letter)), SCALE)
     assert (done.answer_span_s, done.answer_letter) == ((start, end), letter)
 
 
+@settings(deadline=None)
 @given(box)
 def test_pixels_to_normalised_and_back(unit):
     text = f"a {render_box(SCALE.to_model(unit))} b"

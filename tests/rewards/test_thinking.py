@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from o3v.errors import ConfigError
@@ -69,12 +69,14 @@ def test_missing_annotations_are_undefined():
     assert PAPER(read(""), bare, 0.0) == point(read(""), bare, 0.0) == 0.0
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1))
 def test_sigma_is_that_of_the_released_code(progress):
     released = 4 * (1 - progress) if progress < 0.75 else 1.0
     assert annealed_sigma(progress, 4.0, 1.0, 0.75) == pytest.approx(released)
 
 
+@settings(deadline=None)
 @given(st.floats(allow_nan=True), st.lists(st.floats(0, 1e6), max_size=4), st.floats(0, 10))
 def test_gate_keeps_nothing_further_than_it(time_s, key_s, gate_s):
     frame = nearest_frame(time_s, [KeyFrame(t, {}, None) for t in key_s], gate_s)
