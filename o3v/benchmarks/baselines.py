@@ -6,6 +6,7 @@ the samples that are scored. The answers are written as text and read by the sam
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -148,10 +149,9 @@ def baseline_records(
     records = []
     for sample in sorted(samples, key=lambda s: s.id):
         weighted = baseline_completions(name, sample, constants, duration_s(sample))
-        scores: defaultdict[str, float] = defaultdict(float)
-        for weight, completion in weighted:
-            for key, value in score(sample, completion).items():
-                scores[key] += weight * value
+        scored = [score(sample, completion) for _, completion in weighted]
+        weights = [weight for weight, _ in weighted]
+        scores = {key: _weighted_mean([row[key] for row in scored], weights) for key in scored[0]}
         text = max(weighted, key=lambda pair: pair[0])[1].text
         records.append(make_record(sample, identity, None, text, scores, None))
     return records
@@ -174,6 +174,13 @@ def _text(task: Task, span: Span | None, box: Box | None, word: str, duration_s:
 def _claims(box: Box, duration_s: float) -> str:
     times_s = range(min(int(duration_s) + 1, _MAX_CLAIMS))
     return " ".join(render_claim(Claim(_NAME, (box,), float(time)), _SCALE) for time in times_s)
+
+
+def _weighted_mean(values: Sequence[float], weights: Sequence[float]) -> float:
+    """Exact for values that are all equal, whatever the weights' rounding."""
+    if min(values) == max(values):
+        return values[0]
+    return math.fsum(v * w for v, w in zip(values, weights, strict=True)) / math.fsum(weights)
 
 
 def _shares(counts: Counter[str]) -> Shares:
