@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from o3v.evidence.draw import Labelled
+from o3v.evidence.frame import Labelled
 from o3v.types import Clip, Completion, Sample
 
 

@@ -1,182 +1,142 @@
-"""One frame with boxes: solid for what the model says, dashed for what is annotated."""
+"""A grounded answer as one picture: question, cited frames, timeline, answer. `frame.py` draws a single frame."""
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Sequence
 
-import numpy as np
 from PIL import Image, ImageDraw
 
-from o3v.evidence.text import INK, Colour, clean, font, line_height, width_px, wrap
-from o3v.types import Box
+from o3v.evidence.cited import CitedFrame, cited_frames
+from o3v.evidence.frame import draw_frame
+from o3v.evidence.text import FAINT, INK, Colour, clean, line_height, wrap, write_lines
+from o3v.evidence.timeline import MODEL, TRUTH, draw_timeline
+from o3v.grounding.render import render_time
+from o3v.types import Clip, Completion, Sample
 
-Labelled = tuple[str, Box]
-"""Name and normalised box."""
+MAX_FRAMES = 8
+"""Frames of the strip; the others are counted below it."""
 
-Rectangle = tuple[float, float, float, float]
-"""x1, y1, x2, y2 in pixels."""
+MIN_WIDTH_PX = 760
+_COLUMNS = 4
+_GAP_PX = 10
+_TITLE_PX, _TEXT_PX, _SMALL_PX = 19, 16, 13
+_MAX_FRAME_WIDTH_PX = 460
 
-MIN_SIDE_PX = 336
-"""Frames whose shorter side is below are enlarged by a whole factor, so that labels fit."""
-
-MAX_WIDTH_PX = 960
-"""Wider frames are made smaller."""
-
-PALETTE: tuple[Colour, ...] = (
-    (230, 57, 70),
-    (29, 120, 216),
-    (255, 159, 28),
-    (20, 160, 110),
-    (148, 68, 210),
-    (0, 172, 193),
-    (216, 27, 140),
-    (110, 120, 20),
-)
-"""Colours of labels in the order in which they are first seen."""
-
-WHITE: Colour = (255, 255, 255)
-
-_LABEL_PX = 15
-_DASH_PX = 9
+Block = Image.Image
+"""A part of the page; blocks are set below each other."""
 
 
-def draw_frame(
-    frame: np.ndarray,
-    boxes: Sequence[Labelled],
-    caption: str,
-    annotated: Sequence[Labelled] = (),
-    colours: dict[str, Colour] | None = None,
-    min_side_px: int = MIN_SIDE_PX,
-    max_width_px: int = MAX_WIDTH_PX,
-) -> Image.Image:
-    """A frame with labelled boxes and a caption beneath.
+def evidence_picture(clip: Clip, completion: Completion, question: str, sample: Sample | None) -> Image.Image:
+    """What the model answered, and where it says that it saw it.
+
+    The strip has the frames that the model cites or that are annotated; without any, three frames over the clip.
+    Boxes of the model are solid, annotated ones dashed; one colour a name.
 
     Args:
-        frame: [H, W, 3] uint8 RGB.
-        boxes: (label, normalised box) of the model, drawn solid. Inverted boxes are turned the right way round, parts
-            outside the frame are cut to its edge, boxes with a number that is not finite are left out.
-        caption: one line below the frame; "" for none.
-        annotated: (label, normalised box) of the annotation, drawn dashed; named, in brackets, where no box of
-            the model in this frame has the name.
-        colours: label -> colour, extended in place for labels that it lacks; None starts afresh.
-        min_side_px: a frame whose shorter side is below is enlarged.
-        max_width_px: a wider frame is made smaller.
+        clip: the frames that the model saw.
+        completion: its parsed answer; every text can be drawn.
+        question: as asked.
+        sample: with the annotation; None where there is none, as for one's own video.
 
     Returns:
-        RGB picture; the caption adds to its height.
+        RGB picture, as wide as its strip and at least `MIN_WIDTH_PX`.
     """
-    colours = {} if colours is None else colours
-    picture = resized(frame, min_side_px, max_width_px)
-    draw = ImageDraw.Draw(picture)
-    claimed = {clean(label).lower() for label, _ in boxes}
-    taken: list[Rectangle] = []
-    for label, placed in _placed(annotated, picture.size):
-        _dashed(draw, placed, colour_of(label, colours))
-    for label, placed in _placed(boxes, picture.size):
-        _solid(draw, placed, colour_of(label, colours))
-        _label(draw, clean(label), placed, picture.size, colour_of(label, colours), taken)
-    for label, placed in _placed(annotated, picture.size):
-        if clean(label).lower() not in claimed:
-            _label(draw, f"({clean(label)})", placed, picture.size, colour_of(label, colours), taken)
-    return _with_caption(picture, clean(caption))
+    chosen, left_out = _chosen(cited_frames(clip, completion, sample))
+    frames = _frame_pictures(clip, chosen)
+    columns = min(_COLUMNS, len(frames))
+    width = max(MIN_WIDTH_PX, columns * frames[0].width + (columns + 1) * _GAP_PX)
+    blocks = [paragraph(question, _TITLE_PX, INK, width, 4), _strip(frames, columns, width)]
+    if left_out:
+        blocks.append(paragraph(f"and {left_out} more cited or annotated frames", _SMALL_PX, FAINT, width, 1))
+    if clip.times_s:
+        blocks.append(draw_timeline(clip, completion, sample, width, None))
+    blocks += answer_blocks(completion, sample, width)
+    return stack(blocks, width)
 
 
-def resized(frame: np.ndarray, min_side_px: int, max_width_px: int) -> Image.Image:
-    """The frame as a picture of a size in which labels can be read.
+def readable(text: str) -> str:
+    """An answer without the tags of the grammar; boxes are drawn, so their numbers are left out.
 
-    A small frame has each pixel repeated a whole number of times, so that what the model saw stays visible as it was.
+    >>> readable("From <t>2.0</t>s to <t>4.5</t>s"), readable("<obj>cat</obj><box>[1,2,3,4]</box>")
+    ('From 2.0 s to 4.5 s', 'cat (box)')
     """
-    picture = Image.fromarray(np.ascontiguousarray(frame))
-    factor = max(1, math.ceil(min_side_px / min(picture.size)))
-    if factor > 1:
-        picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
-    if picture.width > max_width_px:
-        height = max(1, round(picture.height * max_width_px / picture.width))
-        picture = picture.resize((max_width_px, height), Image.Resampling.LANCZOS)
-    return picture
+    without_boxes = re.sub(r"<box>[^<]*</box>", " (box)", text)
+    return re.sub(r"</?\w+>", "", re.sub(r"</t>s\b", " s", without_boxes)).strip()
 
 
-def colour_of(label: str, colours: dict[str, Colour]) -> Colour:
-    """Colour of a label, the next of the palette for a new one; case does not matter."""
-    return colours.setdefault(clean(label).lower(), PALETTE[len(colours) % len(PALETTE)])
+def answer_blocks(completion: Completion, sample: Sample | None, width: int) -> list[Block]:
+    """The answer, the annotated answer and the legend; without an answer block the raw text, said so."""
+    if completion.answer is not None:
+        blocks = [paragraph(f"Answer: {readable(completion.answer)}", _TEXT_PX, MODEL, width, 4)]
+    else:
+        blocks = [paragraph(f"No answer could be read: {completion.text}", _TEXT_PX, (190, 40, 40), width, 4)]
+    if sample is not None:
+        blocks.append(paragraph(f"Annotated: {readable(sample.answer)}", _TEXT_PX, TRUTH, width, 3))
+    legend = "solid box: model" + (", dashed box: annotation" if sample is not None else "")
+    return [*blocks, paragraph(legend, _SMALL_PX, FAINT, width, 1)]
 
 
-def _placed(boxes: Sequence[Labelled], size: tuple[int, int]) -> list[tuple[str, Rectangle]]:
-    """Labels and pixels of boxes inside a picture, at least 2 wide and high; without those that are not finite."""
-    found = []
-    for label, box in boxes:
-        if all(math.isfinite(value) for value in box):
-            (x1, x2), (y1, y2) = (_edges(box[k], box[k + 2], size[k]) for k in (0, 1))
-            found.append((label, (x1, y1, x2, y2)))
-    return found
+def stack(blocks: Sequence[Block], width: int) -> Image.Image:
+    """Blocks below each other on white."""
+    height = sum(block.height + _GAP_PX for block in blocks) + _GAP_PX
+    page = Image.new("RGB", (width, height), (255, 255, 255))
+    y = _GAP_PX
+    for block in blocks:
+        page.paste(block, (0, y))
+        y += block.height + _GAP_PX
+    return page
 
 
-def _edges(first: float, second: float, length: int) -> tuple[float, float]:
-    low, high = sorted(min(max(value, 0.0), 1.0) * (length - 1) for value in (first, second))
-    return (low, high) if high - low >= 2 else (min(low, length - 3.0), min(low, length - 3.0) + 2)
+def paragraph(text: str, size_px: int, colour: Colour, width: int, max_lines: int) -> Block:
+    """A text broken into at most `max_lines` lines."""
+    lines = wrap(clean(text), size_px, width - 2 * _GAP_PX, max_lines)
+    block = Image.new("RGB", (width, max(1, len(lines)) * line_height(size_px)), (255, 255, 255))
+    write_lines(ImageDraw.Draw(block), (_GAP_PX, 0), lines, size_px, colour)
+    return block
 
 
-def _dashed(draw: ImageDraw.ImageDraw, placed: Rectangle, colour: Colour) -> None:
-    x1, y1, x2, y2 = placed
-    draw.rectangle(placed, outline=WHITE, width=3)  # dashes on white are seen on any background
-    for start, end in (((x1, y1), (x2, y1)), ((x2, y1), (x2, y2)), ((x2, y2), (x1, y2)), ((x1, y2), (x1, y1))):
-        _dashed_line(draw, start, end, colour)
+def frame_caption(clip: Clip, frame: CitedFrame) -> str:
+    """Time of a frame and the cited times where they differ from it, as `3.0 s (cited 3.4 s)`."""
+    if not clip.times_s:
+        return ""
+    time_s = clip.times_s[frame.index]
+    other = [render_time(cited) for cited in frame.times_s if abs(cited - time_s) >= 0.05]
+    return f"{time_s:.1f} s" + (f" (cited {', '.join(other)} s)" if other else "")
 
 
-def _dashed_line(draw: ImageDraw.ImageDraw, start: tuple[float, float], end: tuple[float, float], fill: Colour) -> None:
-    length = math.dist(start, end)
-    for k in range(0, math.ceil(length), 2 * _DASH_PX):
-        a, b = k / length, min(1.0, (k + _DASH_PX) / length)
-        ends = [tuple(s + (e - s) * share for s, e in zip(start, end, strict=True)) for share in (a, b)]
-        draw.line([ends[0], ends[1]], fill=fill, width=3)
+def _chosen(frames: Sequence[CitedFrame]) -> tuple[list[CitedFrame], int]:
+    """Frames that are cited or annotated, cited ones first where there are too many; else first, middle and last.
+
+    Returns:
+        The frames in order of time, and how many had no room.
+    """
+    cited = [frame for frame in frames if frame.times_s or frame.claimed]
+    annotated = [frame for frame in frames if frame.annotated and frame not in cited]
+    found = cited + annotated or [frames[k] for k in sorted({0, len(frames) // 2, len(frames) - 1})]
+    return sorted(found[:MAX_FRAMES], key=lambda frame: frame.index), len(found[MAX_FRAMES:])
 
 
-def _solid(draw: ImageDraw.ImageDraw, placed: Rectangle, colour: Colour) -> None:
-    """A coloured rectangle with a thin white edge inside and outside: seen on an object of its own colour too."""
-    x1, y1, x2, y2 = placed
-    draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=WHITE, width=5)
-    draw.rectangle(placed, outline=colour, width=3)
+def _frame_pictures(clip: Clip, frames: Sequence[CitedFrame]) -> list[Image.Image]:
+    colours: dict[str, Colour] = {}
+    max_width_px = _MAX_FRAME_WIDTH_PX if len(frames) > 1 else MIN_WIDTH_PX - 2 * _GAP_PX
+    return [
+        draw_frame(
+            clip.frames[frame.index],
+            frame.claimed,
+            frame_caption(clip, frame),
+            frame.annotated,
+            colours,
+            max_width_px=max_width_px,
+        )
+        for frame in frames
+    ]
 
 
-def _label(
-    draw: ImageDraw.ImageDraw,
-    label: str,
-    placed: Rectangle,
-    size: tuple[int, int],
-    colour: Colour,
-    taken: list[Rectangle],
-) -> None:
-    """The name on a filled strip: above the box, below it where there is no room, shifted off earlier labels."""
-    if not label:
-        return
-    (text,) = wrap(label, _LABEL_PX, size[0] - 8, 1)
-    width, height = width_px(text, _LABEL_PX) + 8, line_height(_LABEL_PX)
-    x = min(max(placed[0] - 1, 0), size[0] - width)
-    above, below, inside = placed[1] - height, placed[3] + 1, placed[1] + 2
-    fitting = [y for y in (above, below, inside) if 0 <= y <= size[1] - height] or [max(0, size[1] - height)]
-    free = [y for y in fitting if not any(_meet((x, y, x + width, y + height), other) for other in taken)]
-    y = (free or fitting)[0]
-    taken.append((x, y, x + width, y + height))
-    draw.rectangle((x, y, x + width, y + height), fill=colour)
-    draw.text((x + 4, y + 1), text, font=font(_LABEL_PX), fill=_ink_on(colour))
-
-
-def _meet(a: Rectangle, b: Rectangle) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def _ink_on(colour: Colour) -> Colour:
-    """Dark text on light colours, white on dark ones (luma of ITU-R BT.601)."""
-    return INK if 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 150 else (255, 255, 255)
-
-
-def _with_caption(picture: Image.Image, caption: str) -> Image.Image:
-    if not caption:
-        return picture
-    strip = line_height(_LABEL_PX) + 4
-    whole = Image.new("RGB", (picture.width, picture.height + strip), (255, 255, 255))
-    whole.paste(picture, (0, 0))
-    (line,) = wrap(caption, _LABEL_PX, picture.width - 4, 1)
-    ImageDraw.Draw(whole).text((2, picture.height + 3), line, font=font(_LABEL_PX), fill=INK)
-    return whole
+def _strip(frames: Sequence[Image.Image], columns: int, width: int) -> Block:
+    rows = -(-len(frames) // columns)
+    cell_width, cell_height = frames[0].width + _GAP_PX, max(frame.height for frame in frames) + _GAP_PX
+    strip = Image.new("RGB", (width, rows * cell_height - _GAP_PX), (255, 255, 255))
+    for index, frame in enumerate(frames):
+        strip.paste(frame, (_GAP_PX + index % columns * cell_width, index // columns * cell_height))
+    return strip

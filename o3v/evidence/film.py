@@ -11,8 +11,8 @@ from PIL import Image
 
 from o3v.errors import ConfigError, StorageError
 from o3v.evidence.cited import CitedFrame, cited_frames
-from o3v.evidence.draw import draw_frame
-from o3v.evidence.picture import MIN_WIDTH_PX, answer_blocks, frame_caption, paragraph, stack
+from o3v.evidence.draw import MIN_WIDTH_PX, answer_blocks, frame_caption, paragraph, stack
+from o3v.evidence.frame import draw_frame
 from o3v.evidence.text import INK, Colour
 from o3v.evidence.timeline import draw_timeline
 from o3v.types import Clip, Completion, Sample

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from o3v.types import RewardTable, Sample
+from o3v.types import Completion, RewardTable, Sample
 
 
 def completion_rows(
-    sample: Sample, texts: Sequence[str], rewards: RewardTable, advantages: Sequence[float]
+    sample: Sample, completions: Sequence[Completion], rewards: RewardTable, advantages: Sequence[float]
 ) -> list[dict[str, Any]]:
     """One row a completion of a prompt.
 
     Args:
         sample: what was asked.
-        texts: G completions.
+        completions: G of them.
         rewards: their rewards; terms that do not apply to the task are None, so that they do not look like a zero.
         advantages: G numbers.
 
@@ -27,8 +27,8 @@ def completion_rows(
         ValueError: unequal counts.
     """
     rows = []
-    for g, (text, values, total, advantage) in enumerate(
-        zip(texts, rewards.values, rewards.totals, advantages, strict=True)
+    for g, (completion, values, total, advantage) in enumerate(
+        zip(completions, rewards.values, rewards.totals, advantages, strict=True)
     ):
         columns = zip(rewards.terms, values, rewards.applies, strict=True)
         rows.append(
@@ -36,7 +36,7 @@ def completion_rows(
                 "sample": sample.id,
                 "task": str(sample.task),
                 "question": sample.question,
-                "text": text,
+                "text": completion.text,
                 **{term: float(value) if applies else None for term, value, applies in columns},
                 "total": float(total),
                 "advantage": float(advantage),

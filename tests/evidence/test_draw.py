@@ -1,95 +1,71 @@
-"""Frames with boxes: where pixels change, and that no box or text raises."""
+"""Pictures of whole answers: what is on them, and that every text can be drawn."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from o3v.evidence.draw import PALETTE, draw_frame
-from o3v.evidence.text import width_px, wrap
-
-GREY = np.full((84, 84, 3), 128, dtype=np.uint8)
-NUMBER = st.floats(width=32)  # nan and infinity too
-
-
-def pixels(picture):
-    return np.asarray(picture)
+from o3v.evidence.cited import cited_frames, nearest_frame
+from o3v.evidence.draw import evidence_picture, readable
+from o3v.evidence.timeline import MODEL, TRUTH, draw_timeline
+from o3v.grounding.parse import parse_completion
+from o3v.types import Task
+from tests.evidence import clips
 
 
-def has_colour(picture, colour):
-    return (pixels(picture) == np.array(colour)).all(-1)
+def columns_of(picture, colour):
+    return np.nonzero((np.asarray(picture) == np.array(colour)).all(-1).any(0))[0]
 
 
-def test_small_frames_are_enlarged_without_new_colours():
-    frame = np.zeros((84, 60, 3), dtype=np.uint8)
-    frame[:, :30] = 200
-    picture = draw_frame(frame, [], "")
-    assert picture.size == (360, 504)
-    assert set(np.unique(pixels(picture))) == {0, 200}
-    assert (pixels(picture)[:, :180] == 200).all()
+def test_claims_and_annotations_find_their_frames():
+    completion = clips.answer(f"{clips.claim(time='1.4')} {clips.claim('dog', time='99')}")
+    frames = cited_frames(clips.clip(), completion, clips.sample())
+    assert [frame.times_s for frame in frames] == [(), (1.4,), (), (99.0,)]
+    assert [label for label, _ in frames[3].claimed] == ["dog"]
+    assert [len(frame.annotated) for frame in frames] == [0, 0, 1, 0]
 
 
-def test_wide_frames_are_made_smaller():
-    assert draw_frame(np.zeros((400, 1920, 3), dtype=np.uint8), [], "").size == (960, 200)
+def test_everything_of_a_still_image_belongs_to_it():
+    still = clips.clip(1, times=False)
+    completion = clips.answer(clips.claim(time="7"), "<box>[0,0,10,10]</box>")
+    sample = clips.sample(task=Task.VISUAL_QA, box=(0.0, 0.0, 0.2, 0.2), key_frames=())
+    (frame,) = cited_frames(still, completion, sample)
+    assert [label for label, _ in frame.claimed] == ["cat", "answer"]
+    assert frame.annotated == (("answer", (0.0, 0.0, 0.2, 0.2)),)
 
 
-def test_a_solid_box_lies_where_it_should():
-    picture = draw_frame(GREY, [("cat", (0.25, 0.5, 0.75, 1.0))], "")
-    ys, xs = np.nonzero(has_colour(picture, PALETTE[0]))
-    assert xs.min() == pytest.approx(0.25 * 335, abs=2) and xs.max() == pytest.approx(0.75 * 335, abs=2)
-    assert ys.max() == 335
-    column = has_colour(picture, PALETTE[0])[180:330, round(0.75 * 335)]
-    assert column.all()
+def test_nearest_frame_prefers_the_earlier_of_equals():
+    assert nearest_frame((0.0, 1.0), 0.5) == 0
+    assert nearest_frame((0.0, 1.0), -5.0) == 0
 
 
-def test_an_annotated_box_has_gaps():
-    picture = draw_frame(GREY, [], "", annotated=[("cat", (0.25, 0.25, 0.75, 0.75))])
-    column = has_colour(picture, PALETTE[0])[100:240, round(0.75 * 335)]
-    assert 0.3 < column.mean() < 0.7
+@pytest.mark.parametrize("text", clips.NASTY)
+@pytest.mark.parametrize("clip", [clips.clip(), clips.clip(1), clips.clip(1, times=False), clips.clip(12, size=30)])
+@pytest.mark.parametrize("sample", [None, clips.sample()])
+def test_every_text_can_be_drawn(text, clip, sample):
+    picture = evidence_picture(clip, parse_completion(text, clips.SCALE), "What is it?", sample)
+    assert picture.mode == "RGB" and picture.width >= 760 and picture.height < 3000
 
 
-def test_a_name_keeps_its_colour_over_frames_and_case():
-    colours = {}
-    draw_frame(GREY, [("cat", (0, 0, 0.5, 0.5)), ("dog", (0, 0, 0.5, 0.5))], "", colours=colours)
-    draw_frame(GREY, [("DOG", (0, 0, 0.5, 0.5))], "", annotated=[("Cat ", (0, 0, 1, 1))], colours=colours)
-    assert colours == {"cat": PALETTE[0], "dog": PALETTE[1]}
+def test_the_strip_has_the_cited_frames_only():
+    one = evidence_picture(clips.clip(8), clips.answer(clips.claim()), "?", None)
+    three = evidence_picture(
+        clips.clip(8), clips.answer(" ".join(clips.claim(time=str(k)) for k in (1, 3, 5))), "?", None
+    )
+    assert three.width > one.width
+    none = evidence_picture(clips.clip(8), clips.answer("nothing"), "?", None)
+    assert none.width == three.width  # first, middle and last
 
 
-def test_the_caption_stands_below():
-    assert draw_frame(GREY, [], "3.0 s").height > draw_frame(GREY, [], "").height == 336
+def test_the_timeline_shows_spans_where_they_are():
+    clip, completion = clips.clip(11), clips.answer("", "From <t>2.5</t>s to <t>5.0</t>s")
+    picture = draw_timeline(clip, completion, clips.sample(span_s=(5.0, 7.5), key_frames=()), 800, None)
+    scale = (800 - 86 - 18) / 11
+    model, truth = (columns[columns > 86] for columns in (columns_of(picture, c) for c in (MODEL, TRUTH)))
+    assert (model.min(), model.max()) == pytest.approx((86 + 2.5 * scale, 86 + 5 * scale), abs=2)
+    assert (truth.min(), truth.max()) == pytest.approx((86 + 5 * scale, 86 + 7.5 * scale), abs=2)
+    swapped = draw_timeline(clip, clips.answer("", "From <t>5.0</t>s to <t>2.5</t>s"), None, 800, None)
+    assert columns_of(swapped, MODEL).max() == model.max()
 
 
-def test_the_frame_given_is_not_changed():
-    frame = np.full((400, 400, 3), 128, dtype=np.uint8)
-    draw_frame(frame, [("cat", (0, 0, 1, 1))], "")
-    assert (frame == 128).all()
-
-
-@given(st.tuples(NUMBER, NUMBER, NUMBER, NUMBER), st.text(max_size=30), st.text(max_size=30))
-@settings(max_examples=60, deadline=None)
-def test_no_box_and_no_text_raises(box, label, caption):
-    picture = draw_frame(GREY, [(label, box)] * 2, caption, annotated=[(label, box)])
-    assert picture.width == 336
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1)])
-def test_odd_shapes_are_drawn(shape):
-    draw_frame(np.zeros((*shape, 3), dtype=np.uint8), [("cat", (0, 0, 1, 1))], "x")
-
-
-def test_surrogates_and_line_breaks_are_drawn():
-    draw_frame(GREY, [("a\ud800\n", (0, 0, 1, 1))], "\n\x00\ud800")
-
-
-@given(st.text(max_size=200), st.integers(1, 4))
-@settings(max_examples=50, deadline=None)
-def test_lines_fit(text, max_lines):
-    lines = wrap(text, 15, 120, max_lines)
-    assert len(lines) <= max_lines
-    assert all(width_px(line, 15) <= 120 or len(line) <= 2 for line in lines)
-
-
-def test_text_that_is_left_over_shows():
-    assert wrap("word " * 50, 15, 100, 2)[-1].endswith("…")
-    assert wrap("x" * 500, 15, 100, 3)[-1].endswith("…")
-    assert wrap("", 15, 100, 3) == []
+def test_answers_are_shown_without_tags():
+    assert readable("From <t>2.0</t>s to <t>4</t>s\nCorrect Option: B") == "From 2.0 s to 4 s\nCorrect Option: B"
+    assert readable("a < b > c") == "a < b > c"

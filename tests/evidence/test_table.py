@@ -18,22 +18,22 @@ REWARDS = RewardTable(
 
 
 def test_rows():
-    rows = completion_rows(clips.sample(), ["one", "two"], REWARDS, [0.7, -0.7])
+    rows = completion_rows(clips.sample(), [clips.answer("a", "one"), clips.answer("a", "two")], REWARDS, [0.7, -0.7])
     assert rows[0] == {
         "sample": "a",
         "task": "temporal-spatial free-form QA",
         "question": "What?",
-        "text": "one",
+        "text": "<think>a</think><answer>one</answer>",
         "ans_acc": None,
         "format": 1.0,
         "total": 1.0,
         "advantage": 0.7,
         "gate_open": 0.5,
     }
-    assert rows[1]["text"] == "two" and rows[1]["format"] == 0.0
+    assert rows[1]["text"].endswith("<answer>two</answer>") and rows[1]["format"] == 0.0
     json.dumps(rows)
 
 
 def test_unequal_counts_are_a_bug():
     with pytest.raises(ValueError, match="zip"):
-        completion_rows(clips.sample(), ["one"], REWARDS, [0.7, -0.7])
+        completion_rows(clips.sample(), [clips.answer("a")], REWARDS, [0.7, -0.7])
