@@ -1,0 +1,136 @@
+"""Model presets: where weights lie and how they are loaded. Weights are looked up on disk only, never downloaded."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from o3v.errors import ConfigError
+from o3v.models.family import Family, find_family
+
+if TYPE_CHECKING:
+    from o3v.models.policy import Policy
+
+log = logging.getLogger(__name__)
+
+ASSETS = Path(__file__).parent / "assets"
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model preset (conf/model).
+
+    Attributes:
+        family: `qwen2_5_vl` or `qwen3_vl`.
+        path: Hugging Face folder; relative names are looked up below `root`, then below the project's own assets.
+        root: folder that holds downloaded models.
+        dtype: float32, bfloat16 or float16.
+        attention: transformers' name of the attention implementation, for example sdpa or flash_attention_2.
+        gradient_checkpointing: trade a second forward for activation memory.
+        train_vision: False freezes the vision tower.
+        architecture: sizes of a tiny model, used when it is made from nothing (`o3v.pretrain`); null for real models.
+    """
+
+    family: str
+    path: str
+    root: str
+    dtype: str
+    attention: str
+    gradient_checkpointing: bool
+    train_vision: bool
+    architecture: dict[str, Any] | None
+
+    def __post_init__(self) -> None:
+        find_family(self.family)
+        if self.dtype not in _DTYPES:
+            raise ConfigError(f"model.dtype={self.dtype!r} is not allowed; allowed are {list(_DTYPES)}")
+
+    def find(self) -> Path:
+        """The folder of the weights.
+
+        Raises:
+            ConfigError: no such folder; the message names every place that was looked at.
+        """
+        places = [Path(self.root) / self.path, ASSETS / self.path]
+        for place in places:
+            if (place / "config.json").is_file():
+                return place
+        searched = ", ".join(str(p.absolute()) for p in places)
+        raise ConfigError(
+            f"model.path={self.path!r}: no config.json found; looked in {searched}. Download the model there or set "
+            "paths.model_root. Nothing is downloaded at run time."
+        )
+
+
+def load_policy(spec: ModelSpec, folder: str | Path | None = None) -> Policy:
+    """Load model and processor, ready for inference (evaluation mode, gradients as the spec says).
+
+    Args:
+        spec: the preset.
+        folder: exported model of an earlier stage; None loads the preset's own weights.
+    """
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    from o3v.models.policy import Policy
+
+    place = spec.find() if folder is None else _exported(Path(folder))
+    family = _check_family(spec, place)
+    import torch
+
+    model = AutoModelForImageTextToText.from_pretrained(
+        place,
+        dtype=getattr(torch, spec.dtype),
+        attn_implementation=spec.attention,
+        trust_remote_code=False,
+        local_files_only=True,
+        use_safetensors=True,
+    )
+    processor = AutoProcessor.from_pretrained(place, trust_remote_code=False, local_files_only=True)
+    processor.tokenizer.padding_side = "left"
+    return _prepare(Policy(model, processor, family), spec)
+
+
+def make_policy(spec: ModelSpec, tokenizer: Any, seed: int) -> Policy:
+    """A randomly initialised tiny model of the spec's architecture around a tokenizer."""
+    from o3v.models.policy import Policy
+    from o3v.models.tiny import build_config, build_model, build_processor
+
+    if spec.architecture is None:
+        raise ConfigError(f"model.architecture is null: {spec.path} cannot be made from nothing, only loaded")
+    family = find_family(spec.family)
+    config = build_config(family, spec.architecture, tokenizer)
+    model = build_model(config, spec.architecture["init_std"], seed)
+    return _prepare(Policy(model, build_processor(family, tokenizer), family), spec)
+
+
+def save_policy(policy: Policy, folder: str | Path) -> None:
+    """Write a Hugging Face folder (safetensors, configuration, processor) that plain transformers loads."""
+    policy.model.save_pretrained(folder, safe_serialization=True)
+    policy.processor.save_pretrained(folder)
+
+
+def _prepare(policy: Policy, spec: ModelSpec) -> Policy:
+    model = policy.model
+    model.eval()
+    if not spec.train_vision:
+        model.model.visual.requires_grad_(False)
+    if spec.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return policy
+
+
+def _exported(folder: Path) -> Path:
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"init_from={str(folder)!r}: no config.json there; give the folder of an exported model")
+    return folder
+
+
+def _check_family(spec: ModelSpec, place: Path) -> Family:
+    found = json.loads((place / "config.json").read_text())["model_type"]
+    if found != spec.family:
+        raise ConfigError(f"model.family={spec.family!r}, but {place}/config.json is of model_type {found!r}")
+    return find_family(found)

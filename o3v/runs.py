@@ -1,0 +1,93 @@
+"""One run of an entry point: its folder, its tracker, and whether there is anything left to do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from o3v.tracking.run import RunFolder, git_state, run_signature
+from o3v.tracking.tracker import Status, Tracker, TrackerSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """An open run.
+
+    Attributes:
+        folder: everything that the run writes; its name ends with the run's signature.
+        tracker: told what happens; tells nobody where there is nothing left to do.
+        result: what the run ended with, if it is finished; then there is nothing to do.
+    """
+
+    folder: RunFolder
+    tracker: Tracker
+    result: dict[str, Any] | None
+
+    @property
+    def states(self) -> Path:
+        """Folder of the resumable states."""
+        return self.folder.path / "states"
+
+    @property
+    def faults(self) -> Path:
+        """List of the samples that could not be read."""
+        return self.folder.path / "faults.jsonl"
+
+    @property
+    def model(self) -> Path:
+        """Folder of the exported model."""
+        return self.folder.path / "model"
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Close the tracker and mark the run as finished, in this order: a crash in between repeats the close."""
+        self.tracker.metrics({f"final/{k}": float(v) for k, v in result.items() if isinstance(v, int | float)}, 0)
+        self.tracker.finish("finished")
+        self.folder.mark_done(result)
+
+    def abandon(self, status: Status) -> None:
+        """Close the tracker of a run that did not finish."""
+        self.tracker.finish(status)
+
+
+def open_run(name: str, config: Mapping[str, Any], settings: TrackerSettings, again: bool) -> Run:
+    """Open the run of a configuration: a new one, or the one that an earlier start left.
+
+    Args:
+        name: of the stage; the folder is `output_dir/NAME-SIGNATURE`.
+        config: resolved configuration with `paths.output_dir`.
+        settings: what `conf/logger` instantiates.
+        again: forget a finished run's result and do it once more.
+
+    Raises:
+        StorageError: the output folder cannot be written; before anything heavy is loaded.
+    """
+    identity = {key: value for key, value in config.items() if key != "again"}
+    signature = run_signature(identity)
+    folder = RunFolder(Path(config["paths"]["output_dir"]) / f"{name}-{signature}")
+    folder.create()
+    if again:
+        (folder.path / "DONE.json").unlink(missing_ok=True)
+    result = folder.done()
+    if result is not None:
+        log.info("%s is finished; again=true would run it again", folder.path)
+        from o3v.tracking.tracker import NullTracker
+
+        return Run(folder, NullTracker(), result)
+    folder.write_config(identity)
+    git = git_state(Path(__file__).parent)
+    tags = {
+        "signature": signature,
+        "git_commit": git["commit"] or "none",
+        "git_dirty": str(git["dirty"]),
+        "stage": name,
+        "seed": str(config.get("seed")),
+    }
+    tracker = settings.start(folder, f"{name}-{signature}", identity, tags)
+    tracker.artifact(folder.path / "config.yaml", "")
+    log.info("run %s in %s", signature, folder.path)
+    return Run(folder, tracker, None)

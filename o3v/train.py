@@ -1,0 +1,100 @@
+"""Train one stage: `python -m o3v.train` (SFT) or `python -m o3v.train objective=gspo` (RL).
+
+The same command started again continues an interrupted run and skips a finished one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from o3v.cli import command
+
+if TYPE_CHECKING:
+    from o3v.data.stream import SampleStream
+    from o3v.models.policy import Policy
+    from o3v.runs import Run
+    from o3v.training.fit import TrainerSettings
+
+
+@command(config_name="train")
+def main(cfg: DictConfig) -> float | None:
+    """Compose, build, run; returns the mean reward (RL) or loss (SFT) of the run's last tenth."""
+    from o3v.config import build, resolve
+    from o3v.runs import open_run
+
+    run = open_run(cfg.name, resolve(cfg), build(cfg, "logger"), again=cfg.again)
+    if run.result is None:
+        try:
+            run.finish(train(cfg, run))
+        except BaseException as error:  # whatever stopped it, the tracker is told before the error goes on
+            run.abandon("interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed")
+            raise
+    result = run.folder.done() or {}
+    return result.get("reward", result.get("loss"))
+
+
+def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
+    """Read the data, load the model, fit, export; returns what the run ended with."""
+    from o3v.config import build
+    from o3v.data.faults import FaultLog
+    from o3v.data.stream import BatchLoader
+    from o3v.models.load import save_policy
+    from o3v.training.fit import fit
+    from o3v.training.learner import Learner
+    from o3v.training.module import GroundingModule
+    from o3v.training.report import Report
+
+    objective, settings = build(cfg, "objective"), build(cfg, "trainer")
+    rewards = build(cfg, "reward") if objective.needs_rollout else None
+    sampling = build(cfg, "rollout") if objective.needs_rollout else None
+    samples = build(cfg, "data.dataset").samples()
+    policy, reference = _load(cfg, objective)
+    stream = _stream(cfg, samples, policy, settings)
+    learner = Learner(policy, reference, objective, rewards, sampling, cfg.seed, settings.share_prompt)
+    module = GroundingModule(learner, build(cfg, "optim"), stream.steps)
+    loader = BatchLoader(stream, policy, settings.num_workers)
+    faults = FaultLog(run.faults, cfg.data.dataset.max_fault_share, len(samples))
+    report = Report(run.tracker, faults, settings.show_every, settings.show_completions)
+    fit(module, loader, settings, run.states, [report])
+    save_policy(policy, run.model)
+    return {"model": str(run.model), "batches": module.batches_done} | report.summary()
+
+
+def _load(cfg: DictConfig, objective: Any) -> tuple[Policy, Policy | None]:
+    """The policy, and its frozen copy where the objective has a KL term."""
+    from o3v.config import build
+    from o3v.models.load import load_policy
+
+    spec = build(cfg, "model")
+    policy = load_policy(spec, cfg.init_from)
+    if not objective.needs_reference:
+        return policy, None
+    reference = load_policy(spec, cfg.init_from)
+    reference.model.requires_grad_(False)
+    return policy, reference
+
+
+def _stream(cfg: DictConfig, samples: list[Any], policy: Policy, settings: TrainerSettings) -> SampleStream:
+    """The run's batches: the mix's order, prepared for this model."""
+    import os
+
+    from o3v.config import build
+    from o3v.data.prepare import Preparer
+    from o3v.data.stream import SampleStream
+
+    order = build(cfg, "data.mix").order(samples, cfg.seed)
+    return SampleStream(
+        samples=samples,
+        order=order,
+        prepare=Preparer(build(cfg, "data.reader"), policy.family),
+        batch_size=settings.prompts_per_device,
+        steps=settings.total_batches(order.epoch_length),
+        rank=int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) if settings.world_size > 1 else 0,
+        world_size=settings.world_size,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Runs a Lightning trainer over numbered batches, from wherever the run stands."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
+
+from o3v.data.stream import BatchLoader
+from o3v.training.module import GroundingModule
+from o3v.training.state import SaveState, find_state
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """How a stage runs (conf/trainer).
+
+    Attributes:
+        lightning: keyword arguments of `lightning.Trainer`.
+        batches: length of the run; null derives it from `epochs`.
+        epochs: passes over the data mix.
+        prompts_per_device: prompts of a batch on each device.
+        num_workers: loader processes; 0 reads in the training process.
+        threads: CPU threads of torch; null leaves torch's choice.
+        save_every: batches between saved states.
+        show_every: batches between tables and pictures of completions.
+        show_completions: rows of such a table.
+        share_prompt: one prompt pass a group (exact); False computes every completion with its own prompt.
+    """
+
+    lightning: Mapping[str, Any]
+    batches: int | None
+    epochs: float
+    prompts_per_device: int
+    num_workers: int
+    threads: int | None
+    save_every: int
+    show_every: int
+    show_completions: int
+    share_prompt: bool
+
+    @property
+    def world_size(self) -> int:
+        """Processes of the run, from devices and nodes."""
+        devices = self.lightning.get("devices", 1)
+        return (int(devices) if str(devices).isdigit() else 1) * int(self.lightning.get("num_nodes", 1))
+
+    def total_batches(self, samples_an_epoch: int) -> int:
+        """Batches of the run: as configured, else whole epochs over the mix, at least one."""
+        if self.batches is not None:
+            return self.batches
+        return max(1, round(self.epochs * samples_an_epoch / (self.prompts_per_device * self.world_size)))
+
+
+def fit(
+    module: GroundingModule, loader: BatchLoader, settings: TrainerSettings, folder: Path, callbacks: Sequence[Callback]
+) -> Trainer:
+    """Train from the newest readable state in `folder`, or from the start.
+
+    Nothing that a step computes depends on the global random state or on how often the run was interrupted, so a
+    continued run ends with the weights of an undisturbed one.
+
+    Returns:
+        The trainer after its last batch.
+    """
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    state = find_state(folder)
+    if state is not None:
+        loader.start = _batches_done(state)
+        log.info("continuing from %s, batch %d of %d", state, loader.start, len(loader))
+    saver = SaveState(folder, settings.save_every)
+    trainer = Trainer(
+        **settings.lightning,
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        callbacks=[*callbacks, saver, *_progress_bar(settings)],
+    )
+    if loader.start < len(loader):
+        trainer.fit(module, train_dataloaders=loader, ckpt_path=state, weights_only=True)
+    else:
+        trainer.strategy.connect(module)
+        module.load_state_dict(torch.load(state, map_location="cpu", weights_only=True)["state_dict"])
+    return trainer
+
+
+def _batches_done(state: Path) -> int:
+    return int(torch.load(state, map_location="cpu", weights_only=True, mmap=True)["o3v"]["batches_done"])
+
+
+def _progress_bar(settings: TrainerSettings) -> list[Callback]:
+    import sys
+
+    if not settings.lightning.get("enable_progress_bar", True):
+        return []
+    return [RichProgressBar(leave=True)] if sys.stderr.isatty() else [TQDMProgressBar(refresh_rate=20)]

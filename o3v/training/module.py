@@ -1,0 +1,142 @@
+"""The LightningModule: one training step for every objective, and the state that a resumed run needs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+
+from o3v.data.stream import Batch
+from o3v.training.learner import Learner
+from o3v.training.rl_step import Experience, rl_step
+from o3v.training.sft_step import sft_step
+
+_SCHEDULES = ("constant", "linear", "cosine")
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """Optimizer and learning-rate schedule (root key `optim`).
+
+    Attributes:
+        lr: peak learning rate.
+        betas: of AdamW.
+        weight_decay: of AdamW, on matrices only.
+        max_grad_norm: gradients are scaled down to this norm.
+        schedule: constant, linear or cosine decay to `final_lr_share` over the run's batches.
+        warmup: share of the run with a linear rise from 0.
+        final_lr_share: learning rate at the end, as a share of `lr`.
+    """
+
+    lr: float
+    betas: tuple[float, float] | list[float]
+    weight_decay: float
+    max_grad_norm: float
+    schedule: str
+    warmup: float
+    final_lr_share: float
+
+    def __post_init__(self) -> None:
+        if self.schedule not in _SCHEDULES:
+            from o3v.errors import ConfigError
+
+            raise ConfigError(f"optim.schedule={self.schedule!r} is not allowed; allowed are {list(_SCHEDULES)}")
+
+    def lr_at(self, progress: float) -> float:
+        """Learning rate at a share of the run.
+
+        >>> o = Optimization(1.0, (0.9, 0.999), 0.0, 1.0, "linear", 0.5, 0.0)
+        >>> [o.lr_at(p) for p in (0.0, 0.25, 0.5, 0.75)]
+        [0.0, 0.5, 1.0, 0.5]
+        """
+        if progress < self.warmup:
+            return self.lr * progress / self.warmup
+        done = (progress - self.warmup) / max(1e-9, 1 - self.warmup)
+        shape = {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[self.schedule]
+        return self.lr * (self.final_lr_share + (1 - self.final_lr_share) * shape)
+
+    def build(self, model: torch.nn.Module) -> torch.optim.Optimizer:
+        """AdamW over the trainable weights; vectors (norms, biases) are not decayed."""
+        trainable = [p for p in model.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trainable if p.ndim > 1], "weight_decay": self.weight_decay},
+            {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW([g for g in groups if g["params"]], lr=self.lr, betas=tuple(self.betas))
+
+
+class GroundingModule(LightningModule):
+    """Wraps the vision-language model and applies its objective, SFT or policy.
+
+    A training step is one batch of prompts. With a policy objective it is one rollout with all its updates, so between
+    steps there is no rollout to save, and a checkpoint at a step's end is complete.
+
+    Attributes:
+        batches_done: batches trained on in the whole run, over all its restarts; the number under which metrics are
+            logged and the position from which a resumed run reads data.
+        experience: the last judged rollout, for tables and pictures.
+        step_metrics: what the last step measured.
+    """
+
+    def __init__(self, learner: Learner, optimization: Optimization, total_batches: int) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model = learner.policy.model
+        self.batches_done = 0
+        self.experience: Experience | None = None
+        self.step_metrics: dict[str, float] = {}
+        self._learner = learner
+        self._optimization = optimization
+        self._total_batches = total_batches
+
+    def training_step(self, batch: Batch, _: int) -> None:
+        """One batch: `sft_step` or `rl_step`, as the objective says."""
+        self._set_lr(self.batches_done / self._total_batches)
+        progress = (self.batches_done + 1) / self._total_batches
+        if self._learner.objective.needs_rollout:
+            metrics, self.experience = rl_step(self._learner, batch, progress, self._update)
+        else:
+            metrics = sft_step(self._learner, batch, self._update)
+        self.step_metrics = metrics | {"lr": self.optimizers().param_groups[0]["lr"]}  # type: ignore[union-attr]
+        self.batches_done += 1
+        self._show(metrics)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The configured optimizer; its learning rate is set before every step from the run's progress."""
+        return self._optimization.build(self.model)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Batches stay where they are; steps move what they compute on."""
+        return batch
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the position in the run."""
+        checkpoint["o3v"] = {"batches_done": self.batches_done, "total_batches": self._total_batches}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restores the position in the run."""
+        self.batches_done = checkpoint["o3v"]["batches_done"]
+
+    def _set_lr(self, progress: float) -> None:
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
+            group["lr"] = self._optimization.lr_at(progress)
+
+    def _update(self, loss: Tensor, is_last: bool) -> float:
+        self.manual_backward(loss)
+        if not is_last:
+            return math.nan
+        optimizer = self.optimizers()
+        weights = [p for p in self.model.parameters() if p.requires_grad]
+        norm = torch.nn.utils.clip_grad_norm_(weights, self._optimization.max_grad_norm)
+        optimizer.step()  # type: ignore[union-attr]
+        optimizer.zero_grad()  # type: ignore[union-attr]
+        return float(norm)
+
+    def _show(self, metrics: dict[str, float]) -> None:
+        for name in ("loss", "reward"):
+            if name in metrics:
+                self.log(name, metrics[name], prog_bar=True, logger=False, batch_size=1)

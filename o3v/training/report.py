@@ -1,0 +1,74 @@
+"""Tells the tracker what each step measured: scalars, tables of completions, pictures of evidence, faults."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+from o3v.data.faults import Fault, FaultLog
+from o3v.data.stream import Batch
+from o3v.evidence.draw import evidence_picture
+from o3v.evidence.table import completion_rows
+from o3v.tracking.tracker import Tracker
+from o3v.training.rl_step import Experience
+
+
+class Report(Callback):
+    """Logs every batch under its number in the whole run.
+
+    Args:
+        tracker: is told.
+        faults: lists unreadable samples; stops the run when they are too many.
+        every_batches: batches between tables and pictures of completions.
+        completions: completions in such a table.
+    """
+
+    def __init__(self, tracker: Tracker, faults: FaultLog, every_batches: int, completions: int) -> None:
+        self._tracker = tracker
+        self._faults = faults
+        self._every = every_batches
+        self._completions = completions
+        self._clock = (time.perf_counter(), time.process_time())
+        self._last: dict[str, float] = {}
+
+    def summary(self) -> dict[str, float]:
+        """Loss and reward of the last batch that had them; empty for a run that had nothing left to do."""
+        return {name: self._last[name] for name in ("loss", "reward") if name in self._last}
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Starts the step's clocks."""
+        self._clock = (time.perf_counter(), time.process_time())
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Logs the step."""
+        step = pl_module.batches_done - 1
+        seen = len(batch.examples) + len(batch.faults)
+        for sample, error in batch.faults:
+            self._faults.record(Fault(sample.id, sample.source, "decode", str(error)))
+        times = {
+            "time/step_s": time.perf_counter() - self._clock[0],
+            "time/step_cpu_s": time.process_time() - self._clock[1],
+        }
+        metrics = pl_module.step_metrics | times | {"faults": float(len(batch.faults)), "prompts": float(seen)}
+        self._last |= pl_module.step_metrics
+        if trainer.is_global_zero:
+            self._tracker.metrics({f"train/{name}": value for name, value in metrics.items()}, step)
+            if pl_module.experience is not None and step % self._every == 0:
+                self._show(pl_module.experience, step)
+
+    def _show(self, experience: Experience, step: int) -> None:
+        rows: list[dict[str, Any]] = []
+        for b, example in enumerate(experience.examples):
+            rows += completion_rows(
+                example.sample, experience.completions[b], experience.tables[b], experience.advantages[b].tolist()
+            )
+        self._tracker.table("completions", rows[: self._completions], step)
+        example, best = experience.examples[0], experience.tables[0].totals.index(max(experience.tables[0].totals))
+        picture = evidence_picture(
+            example.prompt.clip, experience.completions[0][best], example.sample.question, example.sample
+        )
+        self._tracker.image("evidence", picture, step)
