@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 METRICS = "metrics.jsonl"
 
+RECORD = (METRICS, "tables", "images", "params.json", "tags.json", "status.json", "mlflow.json")
+"""Everything that trackers keep in a run's folder."""
+
 
 def cut_partial_line(path: Path) -> None:
     """Cuts what follows the last newline of a file: the line that a killed process had begun. Absent file: nothing."""
@@ -142,6 +145,29 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a", encoding="utf-8") as handle:
                 handle.write(text)
+
+
+def set_aside(folder: RunFolder) -> Path | None:
+    """Moves the record of earlier lives into `earlier-N`, so that the next life is recorded afresh as a run of its own.
+
+    For a finished run that is run again on purpose: continuing its record would drop every step as known.
+
+    Returns:
+        The folder that the record lies in now; None where there was none.
+
+    Raises:
+        StorageError: nothing can be moved.
+    """
+    there = [folder.path / name for name in RECORD if (folder.path / name).exists()]
+    if not there:
+        return None
+    number = 1 + sum(1 for _ in folder.path.glob("earlier-*"))
+    aside = folder.path / f"earlier-{number}"
+    with storage(aside):
+        aside.mkdir()
+        for path in there:
+            path.rename(aside / path.name)
+    return aside
 
 
 def _last_steps(records: Iterator[tuple[int, dict[str, Any]]]) -> dict[str, int]:

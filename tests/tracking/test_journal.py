@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from o3v.errors import DataError
-from o3v.tracking.journal import Journal, cut_partial_line, file_name, read_lines
+from o3v.tracking.journal import Journal, cut_partial_line, file_name, read_lines, set_aside
 from o3v.tracking.run import RunFolder
 
 
@@ -90,3 +90,18 @@ def test_tables_and_images(tmp_path):
 def test_file_names_cannot_leave_the_folder():
     assert file_name("../../etc/passwd") == "etc_passwd"
     assert file_name("//") == "unnamed"
+
+
+def test_a_run_that_is_run_again_gets_a_new_record(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert set_aside(folder) is None
+    for number in (1, 2):
+        journal = Journal(folder)
+        journal.add_metrics({"a": number}, 0)
+        journal.add_table("t", [{"x": number}], 0)
+        folder.write_json("mlflow.json", {"run_id": number})
+        assert points(journal.metrics_path) == [(0, {"a": float(number)})]
+        assert set_aside(folder) == tmp_path / f"earlier-{number}"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["earlier-1", "earlier-2"]
+    assert points(tmp_path / "earlier-1" / "metrics.jsonl") == [(0, {"a": 1.0})]
+    assert folder.read_json("earlier-2/mlflow.json") == {"run_id": 2}
