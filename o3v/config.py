@@ -84,7 +84,8 @@ class EvaluateConfig:
     name: str = MISSING
     seed: int = MISSING
     checkpoint: str | None = MISSING
-    predictions: str | None = MISSING
+    label: str = MISSING
+    batch_size: int = MISSING
     again: bool = MISSING
     paths: PathsConfig = MISSING
     cluster: ClusterConfig = MISSING
@@ -105,9 +106,11 @@ class AnswerConfig:
     question: str = MISSING
     checkpoint: str | None = MISSING
     out: str | None = MISSING
+    task: str = MISSING
     seed: int = MISSING
     paths: PathsConfig = MISSING
     model: Any = MISSING
+    data: Any = MISSING
     rollout: Any = MISSING
 
 
