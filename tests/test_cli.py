@@ -182,6 +182,7 @@ MISTAKES = {
 AS_COMMANDS = [*list(MISTAKES)[:7], "cluster.nodes=two", "data=stgr"]
 
 
+@pytest.mark.bounds
 @pytest.mark.parametrize("mistake", AS_COMMANDS)
 def test_a_mistake_stops_the_command_with_one_message(app: Path, mistake: str) -> None:
     done = run(app, mistake)
@@ -250,6 +251,7 @@ def test_a_sweep_in_one_process_goes_on_after_a_failure_and_fails_at_its_end(app
     assert sorted(path.name for path in tmp_path.iterdir()) == [".multirun", "seed_0"]
 
 
+@pytest.mark.bounds
 def test_a_sweep_as_local_processes(app: Path, tmp_path: Path) -> None:
     done = run(app, "-m", "seed=0,1", "cluster=local", env={"O3V_OUT": str(tmp_path)})
     assert done.returncode == 0, done.stderr
