@@ -182,6 +182,5 @@ def token_logprobs(
 
 
 def _chunk_logprobs(weight: Tensor, states: Tensor, targets: Tensor, banned: Tensor) -> Tensor:
-    logits = (states @ weight.T).float()
-    chosen = logits.gather(1, targets[:, None]).squeeze(1)
-    return chosen - logits.index_fill(1, banned, float("-inf")).logsumexp(-1)
+    logits = (states @ weight.T).float().index_fill(1, banned, float("-inf"))
+    return logits.gather(1, targets[:, None]).squeeze(1) - logits.logsumexp(-1)

@@ -1,0 +1,203 @@
+"""Shared-prefix and dense log-probabilities against each other and against the library's own forward."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from o3v.models import logprobs
+from o3v.models.logprobs import dense_logprobs, dense_logprobs_with_prompt, prefix_logprobs, token_logprobs
+from tests import tiny
+
+LENGTHS = [5, 9, 1, 4, 7, 2]  # three prompts, two completions each
+WAYS = {"prefix": prefix_logprobs, "dense": dense_logprobs}
+SEEN = 0.05  # nats; a wrong version differs by more
+
+
+@pytest.fixture(scope="module")
+def batch(policy):
+    prompts = tiny.mixed_prompts(policy)
+    return prompts, policy.encode(prompts), *tiny.ragged(policy, LENGTHS)
+
+
+@pytest.fixture(scope="module")
+def expected(policy, batch):
+    """Each row alone, unpadded, through the library's plain forward with its own positions."""
+    prompts, _, ids, mask = batch
+    rows = [plain_forward(policy, prompts[n // 2], ids[n][mask[n]]) for n in range(len(ids))]
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+
+def plain_forward(policy, prompt, completion):
+    encoded = policy.encode([prompt])
+    with torch.no_grad():
+        logits = policy.model(
+            input_ids=torch.cat([encoded.input_ids, completion[None]], 1),
+            attention_mask=torch.ones(1, encoded.input_ids.shape[1] + len(completion), dtype=torch.long),
+            mm_token_type_ids=torch.cat([encoded.mm_token_type_ids, torch.zeros_like(completion[None])], 1),
+            pixel_values=encoded.pixel_values,
+            image_grid_thw=encoded.image_grid_thw,
+        ).logits[0, encoded.input_ids.shape[1] - 1 : -1]
+    logits[:, list(policy.banned_ids)] = -torch.inf
+    return logits.log_softmax(-1).gather(1, completion[:, None])[:, 0]
+
+
+def error_of(policy, encoded, batch, expected, way="prefix"):
+    with torch.no_grad():
+        return float((WAYS[way](policy, encoded, *batch[2:]) - expected).abs().max())
+
+
+def gradients(policy, way, encoded, ids, mask):
+    policy.model.zero_grad()
+    weights = torch.rand(ids.shape, generator=torch.Generator().manual_seed(1))
+    (way(policy, encoded, ids, mask) * weights).sum().backward()
+    return {name: p.grad for name, p in policy.model.named_parameters() if p.grad is not None}
+
+
+def relative(found, wanted):
+    return float((found - wanted).norm() / wanted.norm().clamp(min=1e-12))
+
+
+@pytest.mark.bounds
+@pytest.mark.parametrize("way", WAYS)
+def test_equal_to_the_librarys_own_forward(policy, batch, expected, way):
+    assert float(expected[batch[3]].std()) > 0.5  # a constant would agree with anything
+    assert error_of(policy, batch[1], batch, expected, way) < 1e-5
+
+
+def test_masked_positions_are_zero(policy, batch):
+    with torch.no_grad():
+        for way in WAYS.values():
+            assert not way(policy, batch[1], *batch[2:])[~batch[3]].any()
+
+
+def test_gradients_are_equal(fresh_policy, batch):
+    shared = gradients(fresh_policy, prefix_logprobs, *batch[1:])
+    dense = gradients(fresh_policy, dense_logprobs, *batch[1:])
+    assert shared.keys() == dense.keys()
+    assert any("visual" in name for name in shared)
+    worst = max(relative(shared[name], dense[name]) for name in dense if float(dense[name].norm()) > 1e-4)
+    flat = [torch.cat([grads[name].flatten() for name in dense]) for grads in (shared, dense)]
+    assert relative(*flat) < 1e-5
+    assert worst < 1e-4
+
+
+def test_one_token_completions(policy, batch):
+    ids, mask = batch[2][:, :1], batch[3][:, :1]
+    with torch.no_grad():
+        assert torch.allclose(
+            prefix_logprobs(policy, batch[1], ids, mask), dense_logprobs(policy, batch[1], ids, mask), atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_left_padding_never_changes_a_row(policy, batch, way):
+    prompts, encoded, ids, mask = batch
+    with torch.no_grad():
+        together = WAYS[way](policy, encoded, ids, mask)
+        for b, prompt in enumerate(prompts):
+            alone = WAYS[way](policy, policy.encode([prompt]), ids[2 * b : 2 * b + 2], mask[2 * b : 2 * b + 2])
+            assert torch.allclose(together[2 * b : 2 * b + 2], alone, atol=1e-5)
+
+
+def test_selected_prompts_keep_their_own_pixels(policy, batch, expected):
+    _, encoded, ids, mask = batch
+    order = [2, 0]
+    rows = [4, 5, 0, 1]
+    with torch.no_grad():
+        found = prefix_logprobs(policy, encoded.select(order), ids[rows], mask[rows])
+    assert torch.allclose(found, expected[rows], atol=1e-5)
+
+
+def test_state_left_by_an_earlier_call_has_no_influence(policy, batch, expected):
+    prompts, encoded, _, _ = batch
+    other = policy.encode([prompts[1]])
+    policy.model.generate(**model_inputs(other), max_new_tokens=2, do_sample=False)
+    for way in WAYS:
+        assert error_of(policy, encoded, batch, expected, way) < 1e-5
+
+
+def model_inputs(encoded):
+    return {name: value for name, value in vars(encoded).items() if name != "images"}
+
+
+# ---- wrong versions that the comparison catches
+
+
+def positions_at_prompt_length(policy, prompts):
+    positions, _ = prompt_positions(policy, prompts)
+    return positions, prompts.attention_mask.sum(1)
+
+
+prompt_positions = logprobs.prompt_positions
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_completions_that_go_on_at_the_prompts_length_are_caught(policy, batch, expected, way, monkeypatch):
+    monkeypatch.setattr(logprobs, "prompt_positions", positions_at_prompt_length)
+    assert error_of(policy, batch[1], batch, expected, way) > SEEN
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_dropped_token_types_are_caught(policy, batch, expected, way):
+    flat = replace(batch[1], mm_token_type_ids=torch.zeros_like(batch[1].mm_token_type_ids))
+    assert error_of(policy, flat, batch, expected, way) > SEEN
+
+
+def test_swapped_pixels_are_caught(policy, batch, expected):
+    swapped = replace(batch[1], pixel_values=batch[1].pixel_values.flip(0))
+    assert error_of(policy, swapped, batch, expected) > SEEN
+
+
+def test_attended_padding_is_caught(policy, batch, expected):
+    blind = replace(batch[1], attention_mask=torch.ones_like(batch[1].attention_mask))
+    assert error_of(policy, blind, batch, expected) > SEEN
+
+
+# ---- the head
+
+
+def test_banned_tokens_have_no_probability(policy, batch):
+    hidden = torch.randn(1, 4, policy.model.config.text_config.hidden_size)
+    everything = torch.arange(len(policy.processor.tokenizer))[:, None].expand(-1, 4)
+    found = token_logprobs(policy, hidden.expand(len(everything), -1, -1), everything, torch.ones_like(everything).bool())
+    assert (found[list(policy.banned_ids)] == -torch.inf).all()
+    assert torch.allclose(found.exp().sum(0), torch.ones(4), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_chunks_are_equal_to_the_whole(fresh_policy, batch, size, monkeypatch):
+    _, encoded, ids, mask = batch
+    whole = gradients(fresh_policy, prefix_logprobs, encoded, ids, mask)["model.language_model.embed_tokens.weight"]
+    monkeypatch.setattr(logprobs, "_CHUNK", size)
+    parts = gradients(fresh_policy, prefix_logprobs, encoded, ids, mask)["model.language_model.embed_tokens.weight"]
+    assert relative(parts, whole) < 1e-5
+
+
+def test_nothing_to_score(policy):
+    hidden = torch.randn(2, 3, policy.model.config.text_config.hidden_size)
+    ids = torch.zeros(2, 3, dtype=torch.long)
+    assert token_logprobs(policy, hidden, ids, torch.zeros(2, 3, dtype=torch.bool)).tolist() == [[0.0] * 3] * 2
+
+
+# ---- prompt tokens too (the reference's SFT)
+
+
+def test_prompt_and_target_equal_the_librarys_loss(policy):
+    prompts = tiny.mixed_prompts(policy)
+    encoded = policy.encode(prompts)
+    ids, mask = policy.encode_targets([p.target for p in prompts])
+    hidden = policy.processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+    prompt_mask = encoded.attention_mask.bool() & (encoded.input_ids != hidden)
+    with torch.no_grad():
+        found, scored = dense_logprobs_with_prompt(policy, encoded, ids, mask, prompt_mask)
+        labels = torch.cat([encoded.input_ids, ids], 1).masked_fill(~torch.cat([prompt_mask, mask], 1), -100)
+        inputs = model_inputs(encoded) | {
+            "input_ids": torch.cat([encoded.input_ids, ids], 1),
+            "attention_mask": torch.cat([encoded.attention_mask, mask.long()], 1),
+            "mm_token_type_ids": torch.cat([encoded.mm_token_type_ids, torch.zeros_like(ids)], 1),
+        }
+        expected = policy.model(**inputs, labels=labels).loss
+    counted = (labels[:, 1:] != -100).sum()
+    assert int(scored[:, : found.shape[1]].sum()) >= int(counted)
+    assert float(-found[labels[:, 1:] != -100].sum() / counted) == pytest.approx(float(expected), abs=1e-5)
