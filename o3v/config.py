@@ -132,11 +132,24 @@ class PretrainConfig:
     logger: Any = None
 
 
+@dataclass
+class DemoConfig:
+    """Root of conf/demo.yaml: overrides of the runs that make it up."""
+
+    seeds: list[int] = MISSING
+    common: list[str] = MISSING
+    sft: list[str] = MISSING
+    gspo: list[str] = MISSING
+    evaluation: list[str] = MISSING
+    paths: PathsConfig = MISSING
+
+
 ROOTS: dict[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "answer": AnswerConfig,
     "pretrain": PretrainConfig,
+    "demo": DemoConfig,
 }
 """Name of the root file in conf/ -> its schema."""
 

@@ -41,7 +41,13 @@ def main(cfg: DictConfig) -> float | None:
     stream = CaptionStream(captions, cfg.seed, policy.box_scale, captions.steps)
     module = GroundingModule(learner, build(cfg, "optim"), captions.steps)
     loader = BatchLoader(stream, policy, settings.num_workers)
-    fit(module, loader, settings, run.states, [Report(run.tracker, FaultLog(run.faults, 0.0, 1), settings.show_every, 0)])
+    fit(
+        module,
+        loader,
+        settings,
+        run.states,
+        [Report(run.tracker, FaultLog(run.faults, 0.0, 1), settings.show_every, 0)],
+    )
     save_policy(policy, run.model)
     result = caption_scores(policy, captions, count=128)
     run.finish(result)
@@ -92,7 +98,9 @@ def caption_scores(policy: Policy, captions: Captions, count: int) -> dict[str, 
         for start in range(0, min(len(chosen), 256), 64):
             prompts = chosen[start : start + 64]
             with torch.no_grad():
-                texts = sample_completions(policy, policy.encode(prompts).to(policy.device), greedy, [0] * len(prompts)).texts
+                texts = sample_completions(
+                    policy, policy.encode(prompts).to(policy.device), greedy, [0] * len(prompts)
+                ).texts
             for prompt, text in zip(prompts, texts, strict=True):
                 said = parse_completion(f"<think>{text}</think>", prompt.box_scale)
                 meant = parse_completion(f"<think>{prompt.target}</think>", prompt.box_scale)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from o3v.tracking.journal import METRICS, read_lines, set_aside
 from o3v.tracking.run import RunFolder, git_state, run_signature
-from o3v.tracking.tracker import Status, Tracker, TrackerSettings
+from o3v.tracking.tracker import Tracker, TrackerSettings
 
 log = logging.getLogger(__name__)
 
@@ -43,15 +45,31 @@ class Run:
         """Folder of the exported model."""
         return self.folder.path / "model"
 
+    @property
+    def records(self) -> Path:
+        """Answers of an evaluation, one a line."""
+        return self.folder.path / "records.jsonl"
+
+    def cpu_s(self) -> float:
+        """CPU seconds of all steps of the run, over all its restarts."""
+        steps = read_lines(self.folder.path / METRICS)
+        return round(sum(line["values"].get("train/time/step_cpu_s", 0.0) for _, line in steps), 1)
+
+    def complete(self, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Do the run's work and close it, as finished, failed or interrupted; returns its result."""
+        try:
+            result = work()
+        except BaseException as error:  # whatever stopped it, the tracker is told before the error goes on
+            self.tracker.finish("interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed")
+            raise
+        self.finish(result)
+        return result
+
     def finish(self, result: Mapping[str, Any]) -> None:
         """Close the tracker and mark the run as finished, in this order: a crash in between repeats the close."""
         self.tracker.metrics({f"final/{k}": float(v) for k, v in result.items() if isinstance(v, int | float)}, 0)
         self.tracker.finish("finished")
         self.folder.mark_done(result)
-
-    def abandon(self, status: Status) -> None:
-        """Close the tracker of a run that did not finish."""
-        self.tracker.finish(status)
 
 
 def open_run(name: str, config: Mapping[str, Any], settings: TrackerSettings, again: bool) -> Run:
@@ -71,7 +89,7 @@ def open_run(name: str, config: Mapping[str, Any], settings: TrackerSettings, ag
     folder = RunFolder(Path(config["paths"]["output_dir"]) / f"{name}-{signature}")
     folder.create()
     if again:
-        (folder.path / "DONE.json").unlink(missing_ok=True)
+        _start_afresh(folder)
     result = folder.done()
     if result is not None:
         log.info("%s is finished; again=true would run it again", folder.path)
@@ -91,3 +109,11 @@ def open_run(name: str, config: Mapping[str, Any], settings: TrackerSettings, ag
     tracker.artifact(folder.path / "config.yaml", "")
     log.info("run %s in %s", signature, folder.path)
     return Run(folder, tracker, None)
+
+
+def _start_afresh(folder: RunFolder) -> None:
+    """Forget that a run was finished: its result and states go, its journal is set aside."""
+    (folder.path / "DONE.json").unlink(missing_ok=True)
+    shutil.rmtree(folder.path / "states", ignore_errors=True)
+    (folder.path / "records.jsonl").unlink(missing_ok=True)
+    set_aside(folder)

@@ -5,11 +5,14 @@ The same command started again continues an interrupted run and skips a finished
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from o3v.cli import command
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from o3v.data.stream import SampleStream
@@ -20,19 +23,18 @@ if TYPE_CHECKING:
 
 @command(config_name="train")
 def main(cfg: DictConfig) -> float | None:
-    """Compose, build, run; returns the mean reward (RL) or loss (SFT) of the run's last tenth."""
+    """Compose, build, run; returns the reward (RL) or loss (SFT) of the last batch."""
+    result = run(cfg)
+    return result.get("reward", result.get("loss"))
+
+
+def run(cfg: DictConfig) -> dict[str, Any]:
+    """The stage of a configuration: done now, continued, or its result if it is finished."""
     from o3v.config import build, resolve
     from o3v.runs import open_run
 
-    run = open_run(cfg.name, resolve(cfg), build(cfg, "logger"), again=cfg.again)
-    if run.result is None:
-        try:
-            run.finish(train(cfg, run))
-        except BaseException as error:  # whatever stopped it, the tracker is told before the error goes on
-            run.abandon("interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed")
-            raise
-    result = run.folder.done() or {}
-    return result.get("reward", result.get("loss"))
+    opened = open_run(cfg.name, resolve(cfg), build(cfg, "logger"), again=cfg.again)
+    return opened.result if opened.result is not None else opened.complete(lambda: train(cfg, opened))
 
 
 def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
@@ -47,6 +49,8 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
     from o3v.training.report import Report
 
     objective, settings = build(cfg, "objective"), build(cfg, "trainer")
+    for warning in objective.warnings(settings.prompts_per_device):
+        log.warning(warning)
     rewards = build(cfg, "reward") if objective.needs_rollout else None
     sampling = build(cfg, "rollout") if objective.needs_rollout else None
     samples = build(cfg, "data.dataset").samples()
@@ -59,7 +63,7 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
     report = Report(run.tracker, faults, settings.show_every, settings.show_completions)
     fit(module, loader, settings, run.states, [report])
     save_policy(policy, run.model)
-    return {"model": str(run.model), "batches": module.batches_done} | report.summary()
+    return {"model": str(run.model), "batches": module.batches_done, "cpu_s": run.cpu_s()} | report.summary()
 
 
 def _load(cfg: DictConfig, objective: Any) -> tuple[Policy, Policy | None]:

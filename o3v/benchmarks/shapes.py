@@ -125,7 +125,7 @@ class ShapesBenchmark:
 
     Attributes:
         dataset: where samples come from.
-        tasks: values of `Task` to ask.
+        tasks: values of `Task` to ask; None asks all that the data has.
         n_per_task: samples of each; all of them where there are fewer.
         seed: of the choice of samples and of the bootstrap.
         frame_interval_s: seconds between two frames; a claim within half of it is at the key frame's time.
@@ -136,7 +136,7 @@ class ShapesBenchmark:
     """
 
     dataset: SampleSource
-    tasks: Sequence[str]
+    tasks: Sequence[str] | None
     n_per_task: int
     seed: int
     frame_interval_s: float
@@ -144,9 +144,9 @@ class ShapesBenchmark:
 
     def __post_init__(self) -> None:
         known = [str(task) for task in Task]
-        unknown = [task for task in self.tasks if task not in known]
-        if unknown or not self.tasks:
-            raise ConfigError(f"benchmark.tasks={list(self.tasks)}: {unknown or 'empty'}; allowed are {known}")
+        unknown = [task for task in self.tasks or () if task not in known]
+        if unknown or (self.tasks is not None and not self.tasks):
+            raise ConfigError(f"benchmark.tasks={list(self.tasks or ())}: {unknown or 'empty'}; allowed are {known}")
         for key, value in (("n_per_task", self.n_per_task), ("resamples", self.resamples)):
             if value < 1:
                 raise ConfigError(f"benchmark.{key}={value}: must be at least 1")
@@ -161,7 +161,7 @@ class ShapesBenchmark:
         """
         everything = sorted(self.dataset.samples(), key=lambda sample: sample.id)
         chosen: list[Sample] = []
-        for task in dict.fromkeys(self.tasks):
+        for task in dict.fromkeys(self.tasks or sorted({str(sample.task) for sample in everything})):
             of_task = [sample for sample in everything if sample.task == task]
             if not of_task:
                 there = sorted({str(sample.task) for sample in everything})

@@ -30,12 +30,10 @@ class _View:
         return ",".join(str(v) for v in self.scale.to_model(self.world.box(item, frame)))
 
     def claim(self, item: ShapeObject, frame: int) -> str:
-        return (
-            f"<obj>{item.name}</obj><box>[{self.numbers(item, frame)}]</box>at<t>{self.world.time_s(frame):.1f}</t>s"
-        )
+        return f"<obj>{item.name}</obj><box>[{self.numbers(item, frame)}]</box>at<t>{self.world.time_s(frame):.1f}</t>s"
 
     def track(self, item: ShapeObject) -> str:
-        """Seen from, to, where at first, where at last, direction: every number stands right after what it belongs to."""
+        """Time and place at first and at last, then the direction: a number stands right after what it belongs to."""
         ends = (item.first_frame, item.last_frame)
         return ";".join(f"{self.world.time_s(k):.1f},{self.numbers(item, k)}" for k in ends) + f";{item.direction}"
 

@@ -132,7 +132,9 @@ class ShapesDataset:
 
     def _reader(self) -> StgrDataset:
         return StgrDataset(
-            root=str(self.folder), annotation_file=f"json_data/{_FILES[self.file]}", max_fault_share=self.max_fault_share
+            root=str(self.folder),
+            annotation_file=f"json_data/{_FILES[self.file]}",
+            max_fault_share=self.max_fault_share,
         )
 
 

@@ -52,7 +52,9 @@ class Batch:
 class Stream(Protocol):
     """A numbered sequence of batches."""
 
-    steps: int
+    @property
+    def steps(self) -> int:
+        """Number of batches."""
 
     def read(self, index: int) -> tuple[list[Example], list[tuple[Sample, MediaError]]]:
         """Examples and faults of batch `index` of this process."""

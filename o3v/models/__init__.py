@@ -1,0 +1,1 @@
+"""The vision-language models: the only package that knows transformers."""

@@ -74,9 +74,11 @@ def load_policy(spec: ModelSpec, folder: str | Path | None = None) -> Policy:
         folder: exported model of an earlier stage; None loads the preset's own weights.
     """
     from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers.utils import logging as transformers_logging
 
     from o3v.models.policy import Policy
 
+    transformers_logging.disable_progress_bar()
     place = spec.find() if folder is None else _exported(Path(folder))
     family = _check_family(spec, place)
     import torch

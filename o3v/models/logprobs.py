@@ -174,7 +174,9 @@ def token_logprobs(
     banned = torch.tensor(policy.banned_ids if banned_ids is None else banned_ids, device=ids.device).long()
     states, targets = hidden[mask], ids[mask]
     parts = [
-        checkpoint(_chunk_logprobs, head.weight, states[i : i + _CHUNK], targets[i : i + _CHUNK], banned, use_reentrant=False)
+        checkpoint(
+            _chunk_logprobs, head.weight, states[i : i + _CHUNK], targets[i : i + _CHUNK], banned, use_reentrant=False
+        )
         for i in range(0, len(states), _CHUNK)
     ]
     result = torch.zeros(ids.shape, device=hidden.device, dtype=torch.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -37,8 +37,14 @@ class Encoded:
 
     def to(self, device: torch.device | str) -> Encoded:
         """The same on another device."""
-        tensors = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
-        return replace(self, **tensors)
+        return Encoded(
+            self.input_ids.to(device),
+            self.attention_mask.to(device),
+            self.mm_token_type_ids.to(device),
+            self.pixel_values.to(device),
+            self.image_grid_thw.to(device),
+            self.images,
+        )
 
     def select(self, rows: Sequence[int]) -> Encoded:
         """Some of the prompts, in the given order."""
@@ -137,7 +143,7 @@ def encode_prompts(processor: Any, prompts: Sequence[Prompt]) -> Encoded:
     resize again and the boxes' frame of reference is certain.
     """
     texts = [processor.apply_chat_template(_messages(p), tokenize=False, add_generation_prompt=True) for p in prompts]
-    images = [torch.from_numpy(frame).permute(2, 0, 1) for p in prompts for frame in _frames_in_order(p)]
+    images = [torch.tensor(frame).permute(2, 0, 1) for p in prompts for frame in _frames_in_order(p)]
     batch = processor(text=texts, images=images, padding=True, return_tensors="pt", do_resize=False)
     return Encoded(
         batch["input_ids"],

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from o3v.models.family import Family
-from o3v.types import Box
 
 
 def build_config(family: Family, architecture: dict[str, Any], tokenizer: Any) -> Any:
@@ -61,20 +60,15 @@ def build_processor(family: Family, tokenizer: Any) -> Any:
     )
 
     size = {"shortest_edge": family.factor**2, "longest_edge": 1024 * family.factor**2}
-    common = {"patch_size": family.patch_px, "merge_size": family.merge, "size": size}
+    common: dict[str, Any] = {"patch_size": family.patch_px, "merge_size": family.merge, "size": size}
+    template = tokenizer.chat_template
+    videos: Any
     if family.name == "qwen2_5_vl":
-        parts = (Qwen2VLImageProcessor(**common), tokenizer, Qwen2VLVideoProcessor(**common))
-        return Qwen2_5_VLProcessor(*parts, chat_template=tokenizer.chat_template)
-    half = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-    parts = (
+        images, videos = Qwen2VLImageProcessor(**common), Qwen2VLVideoProcessor(**common)
+        return Qwen2_5_VLProcessor(images, tokenizer, videos, chat_template=template)
+    half: dict[str, Any] = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    images, videos = (
         Qwen2VLImageProcessor(**common, **half),
-        tokenizer,
         Qwen3VLVideoProcessor(**common, cap_pixels_per_frame=False),
     )
-    return Qwen3VLProcessor(*parts, chat_template=tokenizer.chat_template)
-
-
-def grid_numbers(family: Family, frame_px: int, boxes: list[Box]) -> list[str]:
-    """The numbers that a family writes for boxes on frames of this size; the tokenizer's corpus needs them."""
-    scale = family.box_scale((frame_px, frame_px))
-    return [str(v) for box in boxes for v in scale.to_model(box)]
+    return Qwen3VLProcessor(images, tokenizer, videos, chat_template=template)

@@ -8,7 +8,7 @@ from o3v.types import BoxScale, Clip, Prompt, Sample
 
 
 def interleave(clip: Clip) -> tuple[str | int, ...]:
-    """The frames of a clip with their true times: `Frame k at t s`, then the length of the video.
+    r"""The frames of a clip with their true times: `Frame k at t s`, then the length of the video.
 
     A still image stands alone, without a time. Times are presentation times, rounded to 0.1 s.
 
@@ -19,9 +19,9 @@ def interleave(clip: Clip) -> tuple[str | int, ...]:
         >>> import numpy as np
         >>> frames = np.zeros((2, 28, 28, 3), np.uint8)
         >>> interleave(Clip(frames, (0.0, 1.52), 3.0, (28, 28)))
-        ('Frame 1 at 0.0s: ', 0, '\\nFrame 2 at 1.5s: ', 1, '\\nThe video is in total 3.0 seconds.\\n')
+        ('Frame 1 at 0.0s: ', 0, '\nFrame 2 at 1.5s: ', 1, '\nThe video is in total 3.0 seconds.\n')
         >>> interleave(Clip(frames[:1], (), 0.0, (28, 28)))
-        (0, '\\n')
+        (0, '\n')
     """
     if not clip.times_s:
         return (0, "\n")

@@ -206,6 +206,7 @@ class MlflowRun:
         """Appends rows to tables/<name>.json; a column that a row lacks is empty there."""
         columns = list(dict.fromkeys(key for row in rows for key in row))
         data = {column: [row.get(column) for row in rows] for column in columns}
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # each append would draw one
         self._client.log_table(self.run_id, data=data, artifact_file=f"tables/{name}.json")
 
     def log_image(self, key: str, image: Image, step: int) -> None:

@@ -1,0 +1,1 @@
+"""The LightningModule, its steps and callbacks."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,7 @@ def fit(
     Returns:
         The trainer after its last batch.
     """
+    _quiet_lightning()
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     state = find_state(folder)
@@ -88,12 +90,20 @@ def fit(
         num_sanity_val_steps=0,
         callbacks=[*callbacks, saver, *_progress_bar(settings)],
     )
-    if loader.start < len(loader):
+    if state is None or loader.start < len(loader):
         trainer.fit(module, train_dataloaders=loader, ckpt_path=state, weights_only=True)
     else:
         trainer.strategy.connect(module)
         module.load_state_dict(torch.load(state, map_location="cpu", weights_only=True)["state_dict"])
     return trainer
+
+
+def _quiet_lightning() -> None:
+    """Its banners and hints say nothing about this run; its warnings stay, but for two that are meant here."""
+    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for text in (r".*in eval mode at the start of training.*", r".*isinstance\(treespec, LeafSpec\).*"):
+        warnings.filterwarnings("ignore", text)
 
 
 def _batches_done(state: Path) -> int:

@@ -66,7 +66,7 @@ class Optimization:
             {"params": [p for p in trainable if p.ndim > 1], "weight_decay": self.weight_decay},
             {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW([g for g in groups if g["params"]], lr=self.lr, betas=tuple(self.betas))
+        return torch.optim.AdamW([g for g in groups if g["params"]], lr=self.lr, betas=(self.betas[0], self.betas[1]))
 
 
 class GroundingModule(LightningModule):

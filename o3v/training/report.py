@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
@@ -12,7 +13,10 @@ from o3v.data.stream import Batch
 from o3v.evidence.draw import evidence_picture
 from o3v.evidence.table import completion_rows
 from o3v.tracking.tracker import Tracker
+from o3v.training.module import GroundingModule
 from o3v.training.rl_step import Experience
+
+log = logging.getLogger(__name__)
 
 
 class Report(Callback):
@@ -45,6 +49,7 @@ class Report(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Logs the step."""
+        assert isinstance(pl_module, GroundingModule)
         step = pl_module.batches_done - 1
         seen = len(batch.examples) + len(batch.faults)
         for sample, error in batch.faults:
@@ -55,6 +60,9 @@ class Report(Callback):
         }
         metrics = pl_module.step_metrics | times | {"faults": float(len(batch.faults)), "prompts": float(seen)}
         self._last |= pl_module.step_metrics
+        if step % self._every == 0:
+            numbers = ", ".join(f"{k} {v:.3f}" for k, v in self.summary().items())
+            log.info("batch %d of %d: %s", step + 1, trainer.num_training_batches, numbers)
         if trainer.is_global_zero:
             self._tracker.metrics({f"train/{name}": value for name, value in metrics.items()}, step)
             if pl_module.experience is not None and step % self._every == 0:
@@ -63,11 +71,13 @@ class Report(Callback):
     def _show(self, experience: Experience, step: int) -> None:
         rows: list[dict[str, Any]] = []
         for b, example in enumerate(experience.examples):
+            assert example.sample is not None
             rows += completion_rows(
                 example.sample, experience.completions[b], experience.tables[b], experience.advantages[b].tolist()
             )
         self._tracker.table("completions", rows[: self._completions], step)
         example, best = experience.examples[0], experience.tables[0].totals.index(max(experience.tables[0].totals))
+        assert example.sample is not None
         picture = evidence_picture(
             example.prompt.clip, experience.completions[0][best], example.sample.question, example.sample
         )

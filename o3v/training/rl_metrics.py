@@ -15,7 +15,9 @@ def rollout_metrics(experience: Experience) -> dict[str, float]:
     `reward/TERM` averages over the completions to whose task the term applies; `reward/TERM_std` is the mean standard
     deviation inside a group; `zero_variance` the share of groups whose completions all earned the same.
     """
-    return _length_metrics(experience) | _reward_metrics(experience) | _term_metrics(experience) | _diagnostics(experience)
+    return (
+        _length_metrics(experience) | _reward_metrics(experience) | _term_metrics(experience) | _diagnostics(experience)
+    )
 
 
 def _length_metrics(experience: Experience) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -36,7 +37,9 @@ class Experience:
     advantages: Tensor
 
 
-def rl_step(learner: Learner, batch: Batch, progress: float, update: Update) -> tuple[dict[str, float], Experience | None]:
+def rl_step(
+    learner: Learner, batch: Batch, progress: float, update: Update
+) -> tuple[dict[str, float], Experience | None]:
     """Sample, judge, and learn from one batch of prompts.
 
     Args:
@@ -120,7 +123,7 @@ def _split(items: list[int], parts: int) -> list[list[int]]:
     """
     parts = min(parts, len(items))
     bounds = [-(-len(items) * k // parts) for k in range(parts + 1)]
-    return [items[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [items[a:b] for a, b in pairwise(bounds)]
 
 
 def _update_on(

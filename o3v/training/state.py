@@ -11,6 +11,8 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from o3v.training.module import GroundingModule
+
 log = logging.getLogger(__name__)
 
 _NEWEST, _PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -32,6 +34,7 @@ class SaveState(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Saves when it is time."""
+        assert isinstance(pl_module, GroundingModule)
         if pl_module.batches_done % self._every == 0:
             self.save(trainer)
 
@@ -82,7 +85,8 @@ def find_state(folder: Path) -> Path | None:
 
 def _is_storage_error(error: Exception) -> bool:
     text = str(error)
-    return isinstance(error, OSError) or "PytorchStreamWriter" in text or "No space left" in text or "unexpected pos" in text
+    signs = ("PytorchStreamWriter", "No space left", "unexpected pos")
+    return isinstance(error, OSError) or any(sign in text for sign in signs)
 
 
 def _remove(path: Path) -> None:
