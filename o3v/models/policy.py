@@ -116,7 +116,8 @@ class Policy:
             ids [N, L] long, right-padded, each ending with EOS, and their mask [N, L] bool.
         """
         tokenizer = self.processor.tokenizer
-        rows = [tokenizer(text, add_special_tokens=False)["input_ids"] + [self.eos_id] for text in texts]
+        plain = {"add_special_tokens": False, "split_special_tokens": True}  # "<|im_end|>" in a text stays text
+        rows = [tokenizer(text, **plain)["input_ids"] + [self.eos_id] for text in texts]
         return pad_right(rows, self.pad_id)
 
     def decode(self, ids: Tensor) -> list[str]:

@@ -160,7 +160,9 @@ def test_attended_padding_is_caught(policy, batch, expected):
 def test_banned_tokens_have_no_probability(policy, batch):
     hidden = torch.randn(1, 4, policy.model.config.text_config.hidden_size)
     everything = torch.arange(len(policy.processor.tokenizer))[:, None].expand(-1, 4)
-    found = token_logprobs(policy, hidden.expand(len(everything), -1, -1), everything, torch.ones_like(everything).bool())
+    found = token_logprobs(
+        policy, hidden.expand(len(everything), -1, -1), everything, torch.ones_like(everything).bool()
+    )
     assert (found[list(policy.banned_ids)] == -torch.inf).all()
     assert torch.allclose(found.exp().sum(0), torch.ones(4), atol=1e-5)
 
