@@ -1,4 +1,4 @@
-"""Tiny random models of the real classes, generated prompts and small settings that the tests of several packages share."""
+"""Tiny random models of the real classes, generated prompts and settings that several packages' tests share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from o3v.data.captions import CLIP_CAPTIONS, STILL_CAPTIONS, CaptionStage, Captions, clip_of
+from o3v.data.captions import CLIP_CAPTIONS, STILL_CAPTIONS, Captions, CaptionStage, clip_of
 from o3v.data.shapes import ShapesWorld
 from o3v.data.shapes_rows import draw_row
 from o3v.grounding.render import render_target
@@ -19,7 +19,7 @@ from o3v.models.policy import Policy
 from o3v.models.tokenizer import train_tokenizer
 from o3v.prompts.build import interleave
 from o3v.prompts.system import SYSTEM_TEXTS
-from o3v.types import BoxScale, Clip, Prompt, Task
+from o3v.types import Clip, Prompt, Task
 
 torch.set_num_threads(1)
 

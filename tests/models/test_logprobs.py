@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from o3v.models import logprobs
+from o3v.models.load import make_policy
 from o3v.models.logprobs import dense_logprobs, dense_logprobs_with_prompt, prefix_logprobs, token_logprobs
 from tests import tiny
 
@@ -203,3 +204,26 @@ def test_prompt_and_target_equal_the_librarys_loss(policy):
     counted = (labels[:, 1:] != -100).sum()
     assert int(scored[:, : found.shape[1]].sum()) >= int(counted)
     assert float(-found[labels[:, 1:] != -100].sum() / counted) == pytest.approx(float(expected), abs=1e-5)
+
+
+# ---- activations recomputed in the backward pass
+
+
+@pytest.mark.parametrize("name", tiny.FAMILIES)
+def test_recomputing_runs_every_layer_twice_and_changes_nothing(name):
+    policies = [
+        make_policy(replace(tiny.spec(name), gradient_checkpointing=on), tiny.tokenizer(), 0) for on in (False, True)
+    ]
+    encoded = policies[0].encode(tiny.mixed_prompts(policies[0]))
+    ids, mask = tiny.ragged(policies[0], [3, 4, 5])
+    results, calls = [], []
+    for policy in policies:
+        count = []
+        policy.model.model.language_model.layers[1].mlp.register_forward_pre_hook(
+            lambda *_, count=count: count.append(1)
+        )
+        results.append(gradients(policy, dense_logprobs, encoded, ids, mask))
+        calls.append(len(count))
+        assert not policy.model.training
+    assert calls == [1, 2]
+    assert all(relative(results[1][key], results[0][key]) < 1e-5 for key in results[0])
