@@ -133,7 +133,7 @@ def test_every_file_says_what_it_is_for(path: Path) -> None:
 
 def test_every_experiment_has_its_page_and_back() -> None:
     pages = {path.parent.name for path in (ROOT / "experiments").glob("*/README.md")}
-    folders = {path.name for path in (ROOT / "experiments").iterdir() if path.is_dir()}
+    folders = {path.name for path in (ROOT / "experiments").glob("*") if path.is_dir()}
     assert pages == folders
     assert set(options_of("experiment")) | (set(OWN_ROOT) & folders) == pages
     assert set(OWN_ROOT.values()) <= set(ROOTS)
