@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from o3v.data.stream import Batch
 from o3v.errors import DataError
 from o3v.models.logprobs import dense_logprobs, dense_logprobs_with_prompt
 from o3v.models.policy import Encoded
+from o3v.objectives.sft import ChatTokens
 from o3v.training.learner import Learner, Update
 
 
@@ -28,9 +30,7 @@ def sft_step(learner: Learner, batch: Batch, update: Update) -> dict[str, float]
     device = learner.policy.device
     prompts, ids, mask = batch.encoded.to(device), batch.target_ids.to(device), batch.target_mask.to(device)
     if learner.objective.trained_on == "reference":
-        logprobs, mask = dense_logprobs_with_prompt(
-            learner.policy, prompts, ids, mask, _reference_mask(prompts, learner)
-        )
+        logprobs, mask = _score_whole_rows(learner, prompts, *_with_newline(learner, ids, mask))
     else:
         logprobs = dense_logprobs(learner.policy, prompts, ids, mask)
     output = learner.objective.loss(logprobs, mask)
@@ -39,13 +39,33 @@ def sft_step(learner: Learner, batch: Batch, update: Update) -> dict[str, float]
     return metrics | {"loss": float(output.loss.detach()), "grad_norm": grad_norm, "target_tokens": float(mask.sum())}
 
 
-def _reference_mask(prompts: Encoded, learner: Learner) -> Tensor:
-    """Prompt tokens that the released code trains on: all but padding and vision tokens (its defect S1)."""
-    hidden = torch.tensor(
-        [
-            learner.policy.processor.tokenizer.convert_tokens_to_ids(t)
-            for t in ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
-        ],
-        device=prompts.input_ids.device,
+def _with_newline(learner: Learner, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Targets followed by the newline that the chat template writes after a turn; the released code trains on it."""
+    newline = learner.policy.processor.tokenizer.encode("\n", add_special_tokens=False)[0]
+    end = mask.sum(1, keepdim=True)
+    longer = pad(ids, (0, 1), value=learner.policy.pad_id).scatter(1, end, newline)
+    return longer, pad(mask, (0, 1), value=False).scatter(1, end, True)
+
+
+def _score_whole_rows(learner: Learner, prompts: Encoded, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities [B, P+L-1] of prompt and target, and which of them the released code trains on (defect S1).
+
+    A row's first token has nothing before it that could predict it; left padding must not stand in.
+    """
+    learned = learner.objective.mask(torch.cat([prompts.input_ids, ids], 1), _chat_tokens(learner))
+    width = prompts.input_ids.shape[1]
+    predicted = pad(prompts.attention_mask[:, :-1], (1, 0)).bool()
+    return dense_logprobs_with_prompt(
+        learner.policy, prompts, ids, learned[:, width:] & mask, learned[:, :width] & predicted
     )
-    return prompts.attention_mask.bool() & ~torch.isin(prompts.input_ids, hidden)
+
+
+def _chat_tokens(learner: Learner) -> ChatTokens:
+    """How the objective reads rows of this model; frames are images, so the image pad is what the release ignores."""
+    tokenizer = learner.policy.processor.tokenizer
+    return ChatTokens(
+        assistant_header=tuple(tokenizer.encode("<|im_start|>assistant\n", add_special_tokens=False)),
+        turn_end=learner.policy.eos_id,
+        pad=learner.policy.pad_id,
+        reference_ignored=(tokenizer.convert_tokens_to_ids("<|image_pad|>"),),
+    )

@@ -1,0 +1,82 @@
+"""Batches and learners for tests of single steps, without a trainer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from o3v.data.stream import Batch, Example
+from o3v.objectives.policy import PolicyObjective
+from o3v.rollout.sampler import Sampling
+from o3v.training.learner import Learner
+from o3v.types import KeyFrame, RewardTable, Sample, Task
+from tests import tiny
+
+SAMPLING = Sampling(group_size=4, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=8)
+GSPO = PolicyObjective("sequence", 3e-4, 4e-4, 0.0, "std", updates_per_rollout=1, minibatches=1)
+
+
+def sample(number: int) -> Sample:
+    """A row without media; what it asks for does not matter to a step."""
+    keys = (KeyFrame(1.0, {"red circle": ((0.0, 0.0, 0.5, 0.5),)}, None),)
+    return Sample(
+        f"s{number}", "test", Task.TEMPORAL_SPATIAL, "?", "red circle", "", None, None, keys, None, None, None
+    )
+
+
+def batch_of(policy, prompts, index: int = 0) -> Batch:
+    """A batch as the loader makes it."""
+    ids, mask = policy.encode_targets([p.target for p in prompts])
+    examples = tuple(Example(sample(n), prompt) for n, prompt in enumerate(prompts))
+    return Batch(index, examples, policy.encode(prompts), ids, mask, ())
+
+
+def configured(group: str, name: str):
+    """An object as conf/GROUP/NAME.yaml describes it."""
+    with initialize_config_dir(str(tiny.CONF), version_base=None):
+        return instantiate(compose(overrides=[f"+{group}={name}"])[group], _convert_="all")
+
+
+class LengthReward:
+    """A reward that varies: the share of a text's letters below n, and 0 for the prompts listed as flat."""
+
+    def __init__(self, flat: tuple[str, ...] = ()):
+        self.flat = flat
+
+    def __call__(self, completions, row, progress):
+        values = [sum(c < "n" for c in done.text) / max(len(done.text), 1) for done in completions]
+        totals = tuple(0.5 if row.id in self.flat else value for value in values)
+        return RewardTable(("letters",), tuple((v,) for v in totals), (True,), totals, {"share": totals})
+
+
+def learner_of(policy, objective=GSPO, **changes) -> Learner:
+    """A learner with a reward that differs inside every group."""
+    return replace(Learner(policy, None, objective, LengthReward(), SAMPLING, 0, True), **changes)
+
+
+class Updater:
+    """Stands for the trainer: collects the gradient of every update, and steps if it is given a learning rate."""
+
+    def __init__(self, policy, lr: float = 0.0):
+        self.model, self.lr = policy.model, lr
+        self.losses, self.gradients = [], []
+
+    def __call__(self, loss, is_last: bool) -> float:
+        loss.backward()
+        weights = [p for p in self.model.parameters() if p.grad is not None]
+        self.losses.append(float(loss.detach()))
+        self.gradients.append(torch.cat([p.grad.flatten() for p in weights]))
+        with torch.no_grad():
+            for weight in weights:
+                weight -= self.lr * weight.grad
+        self.model.zero_grad()
+        return float(self.gradients[-1].norm()) if is_last else math.nan
+
+
+def relative(found, wanted) -> float:
+    """Relative L2 distance."""
+    return float((found - wanted).norm() / wanted.norm())
