@@ -1,0 +1,228 @@
+"""One rollout and its updates: groups, minibatches, ratios, the KL term, and what is logged."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from o3v.models.logprobs import dense_logprobs, prefix_logprobs
+from o3v.objectives.policy import PolicyObjective
+from o3v.training import rl_step as module
+from o3v.training.rl_step import collect, completion_seeds, rl_step
+from tests import tiny
+from tests.training.steps import GSPO, LengthReward, Updater, batch_of, configured, learner_of, relative
+
+NO_CLIP = replace(GSPO, clip_low=0.9, clip_high=9.0)
+
+
+@pytest.fixture
+def batch(policy):
+    return batch_of(policy, tiny.mixed_prompts(policy))
+
+
+def copied(policy):
+    import copy
+
+    return replace(policy, model=copy.deepcopy(policy.model))
+
+
+def test_an_experience_holds_the_groups_in_order(policy, batch):
+    learner = learner_of(policy)
+    seen = collect(learner, batch, batch.encoded, 0.5)
+    assert seen.rollout.group_size == 4 and len(seen.rollout.texts) == 12
+    assert [len(group) for group in seen.completions] == [4, 4, 4] == [len(table.totals) for table in seen.tables]
+    assert [done.text for group in seen.completions for done in group] == list(seen.rollout.texts)
+    assert all(done.box_scale == batch.examples[0].prompt.box_scale for done in seen.completions[0])
+    totals = torch.tensor([table.totals for table in seen.tables])
+    assert torch.allclose(seen.advantages, learner.objective.advantages(totals))
+    assert seen.advantages.sum(1).abs().max() < 1e-4
+    again = collect(learner, batch, batch.encoded, 0.5)
+    assert again.rollout.texts == seen.rollout.texts
+    assert collect(learner, replace(batch, index=1), batch.encoded, 0.5).rollout.texts != seen.rollout.texts
+
+
+def test_every_completion_of_a_run_has_its_own_seed():
+    seeds = [s for run in range(3) for batch in range(50) for s in completion_seeds(run, batch, 8, 8)]
+    assert len(set(seeds)) == len(seeds)
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_gradient_is_that_of_the_objective_on_dense_logprobs(fresh_policy, batch, share):
+    learner = learner_of(fresh_policy, share_prompt=share)
+    seen = collect(learner, batch, batch.encoded, 1.0)
+    logprobs = dense_logprobs(fresh_policy, batch.encoded, seen.rollout.ids, seen.rollout.completion_mask)
+    expected = Updater(fresh_policy)
+    mask = seen.rollout.completion_mask
+    expected(GSPO.loss(logprobs, seen.rollout.logprobs, None, seen.advantages.flatten(), mask).loss, True)
+    found = Updater(fresh_policy)
+    rl_step(learner, batch, 1.0, found)
+    assert len(found.gradients) == 1
+    assert relative(found.gradients[0], expected.gradients[0]) < 1e-4
+
+
+def test_two_prompts_together_are_the_mean_of_each_alone(fresh_policy, batch):
+    together, apart = Updater(fresh_policy), Updater(fresh_policy)
+    rl_step(learner_of(fresh_policy), batch, 1.0, together)
+    rl_step(learner_of(fresh_policy, replace(GSPO, minibatches=3)), batch, 1.0, apart)  # learning rate 0
+    assert len(apart.gradients) == 3
+    assert relative(together.gradients[0], torch.stack(apart.gradients).mean(0)) < 1e-5
+    assert together.losses[0] == pytest.approx(sum(apart.losses) / 3, abs=1e-5)
+
+
+def test_prompts_alone_take_the_same_completions_when_the_seeds_are_theirs(fresh_policy):
+    """A batch of one is the first prompt of a larger batch: neighbours change neither rollout nor gradient."""
+    prompts = tiny.mixed_prompts(fresh_policy)
+    flat = LengthReward(flat=("s1", "s2"))  # only the first prompt has a gradient
+    alone, among = Updater(fresh_policy), Updater(fresh_policy)
+    rl_step(learner_of(fresh_policy), batch_of(fresh_policy, prompts[:1]), 1.0, alone)
+    rl_step(learner_of(fresh_policy, rewards=flat), batch_of(fresh_policy, prompts), 1.0, among)
+    assert relative(among.gradients[0], alone.gradients[0]) < 1e-5
+
+
+def test_groups_without_a_signal_are_left_out_and_counted(policy, batch, monkeypatch):
+    scored = []
+
+    def counting(policy, prompts, ids, mask, right=prefix_logprobs):
+        scored.append((len(prompts.input_ids), len(ids)))
+        return right(policy, prompts, ids, mask)
+
+    monkeypatch.setattr("o3v.training.learner.prefix_logprobs", counting)
+    metrics, _ = rl_step(learner_of(policy, rewards=LengthReward(flat=("s1",))), batch, 1.0, lambda loss, last: 0.0)
+    assert scored == [(2, 8)]
+    assert metrics["zero_variance"] == pytest.approx(1 / 3) and metrics["skipped_update"] == 0.0
+
+
+def test_a_batch_without_any_signal_updates_nothing(policy, batch):
+    updater = Updater(policy)
+    flat = LengthReward(flat=("s0", "s1", "s2"))
+    metrics, seen = rl_step(learner_of(policy, rewards=flat), batch, 1.0, updater)
+    assert updater.gradients == [] and metrics["skipped_update"] == 1.0 and metrics["zero_variance"] == 1.0
+    assert "loss" not in metrics and seen is not None and not seen.advantages.any()
+
+
+def test_a_batch_without_readable_samples_is_left_out(policy, batch):
+    assert rl_step(learner_of(policy), replace(batch, encoded=None, examples=()), 1.0, None) == ({}, None)
+
+
+@pytest.mark.parametrize(("parts", "sizes"), [(1, [3]), (2, [2, 1]), (3, [1, 1, 1]), (8, [1, 1, 1])])
+def test_minibatches(policy, batch, parts, sizes, monkeypatch):
+    seen = []
+
+    def recording(learner, prompts, experience, groups, update, right=module._update_on):
+        seen.append(list(groups))
+        return right(learner, prompts, experience, groups, update)
+
+    monkeypatch.setattr(module, "_update_on", recording)
+    objective = replace(GSPO, minibatches=parts, updates_per_rollout=2)
+    rl_step(learner_of(policy, objective), batch, 1.0, lambda loss, last: 0.0)
+    assert [len(groups) for groups in seen] == sizes * 2
+    assert [b for groups in seen for b in groups] == [0, 1, 2] * 2
+
+
+def ratios_of(policy, objective, batch, lr):
+    metrics, _ = rl_step(learner_of(policy, objective), batch, 1.0, Updater(policy, lr))
+    return metrics
+
+
+def test_the_first_update_has_ratio_one(fresh_policy, batch):
+    metrics = ratios_of(fresh_policy, GSPO, batch, 0.0)
+    assert metrics["ratio_mean"] == pytest.approx(1.0, abs=1e-5) and metrics["ratio_std"] < 1e-5
+    assert metrics["clip_frac"] == 0.0
+
+
+@pytest.mark.parametrize(("updates", "parts"), [(3, 1), (1, 3)])
+def test_later_updates_leave_the_sampling_policy(fresh_policy, batch, updates, parts):
+    objective = replace(GSPO, updates_per_rollout=updates, minibatches=parts)
+    metrics = ratios_of(fresh_policy, objective, batch, 0.05)
+    assert metrics["ratio_std"] > 1e-4
+    assert updates == 1 or metrics["clip_frac"] > 0.0
+
+
+def test_a_ratio_against_the_current_policy_is_caught(fresh_policy, batch, monkeypatch):
+    def wrong(self, logprobs, old_logprobs, ref_logprobs, advantages, mask, right=PolicyObjective.loss):
+        return right(self, logprobs, logprobs.detach(), ref_logprobs, advantages, mask)
+
+    monkeypatch.setattr(PolicyObjective, "loss", wrong)
+    metrics = ratios_of(fresh_policy, replace(GSPO, updates_per_rollout=3), batch, 0.05)
+    assert metrics["ratio_std"] == 0.0 and metrics["clip_frac"] == 0.0  # what the tests above refuse
+
+
+def test_minibatches_that_mix_up_rows_are_caught(fresh_policy, batch, monkeypatch):
+    """Rows of another group against this group's prompts: the ratio of the first update is then not 1."""
+
+    def shifted(learner, prompts, experience, groups, update, right=module._update_on):
+        wrong = prompts.select([(b + 1) % 3 for b in range(3)])
+        return right(learner, wrong, experience, groups, update)
+
+    monkeypatch.setattr(module, "_update_on", shifted)
+    assert abs(ratios_of(fresh_policy, GSPO, batch, 0.0)["ratio_mean"] - 1.0) > 1e-3
+
+
+def test_kl_is_zero_at_first_and_grows(fresh_policy, batch):
+    objective = replace(NO_CLIP, kl_coef=0.04)
+    learner = learner_of(fresh_policy, objective, reference=copied(fresh_policy))
+    first, _ = rl_step(learner, batch, 1.0, Updater(fresh_policy, lr=0.05))
+    second, _ = rl_step(learner, replace(batch, index=1), 1.0, Updater(fresh_policy, lr=0.05))
+    assert first["kl"] == pytest.approx(0.0, abs=1e-9)
+    assert second["kl"] > 1e-6
+
+
+def test_the_reference_learns_nothing(fresh_policy, batch):
+    reference = copied(fresh_policy)
+    before = [p.clone() for p in reference.model.parameters()]
+    learner = learner_of(fresh_policy, replace(GSPO, kl_coef=0.04), reference=reference)
+    rl_step(learner, batch, 1.0, Updater(fresh_policy, lr=0.05))
+    assert all(
+        p.grad is None and torch.equal(p, old) for p, old in zip(reference.model.parameters(), before, strict=True)
+    )
+
+
+def test_updates_raise_the_probability_of_better_completions(fresh_policy, batch):
+    learner = learner_of(fresh_policy, NO_CLIP)
+    seen = collect(learner, batch, batch.encoded, 1.0)
+
+    def scores():
+        with torch.no_grad():
+            return dense_logprobs(fresh_policy, batch.encoded, seen.rollout.ids, seen.rollout.completion_mask).sum(1)
+
+    before = scores()
+    rl_step(learner, batch, 1.0, Updater(fresh_policy, lr=0.01))
+    change = scores() - before
+    better = seen.advantages.flatten()
+    assert float((change * better).mean()) > 0
+
+
+def test_metrics_of_the_papers_rewards(policy, batch):
+    rewards = configured("reward", "o3")
+    learner = learner_of(policy, configured("objective", "gspo"), rewards=rewards, reference=policy)
+    metrics, seen = rl_step(learner, batch, 0.5, Updater(policy))
+    applies = seen.tables[0].applies
+    for term, is_used in zip(rewards.terms, applies, strict=True):
+        assert (f"reward/{term}" in metrics) == is_used == (f"reward/{term}_std" in metrics)
+    for name in (
+        "reward",
+        "reward_std",
+        "zero_variance",
+        "completion_length",
+        "completion_length_max",
+        "entropy_sampled",
+    ):
+        assert name in metrics
+    assert {"reward_by_task/temporal-spatial free-form QA", "parse_ok", "claims", "times", "gate_open"} <= set(metrics)
+    totals = [v for table in seen.tables for v in table.totals]
+    assert metrics["reward"] == pytest.approx(sum(totals) / len(totals))
+    assert all(isinstance(value, float) for value in metrics.values())
+
+
+def test_a_completion_keeps_its_reward_table(policy, batch):
+    _, seen = rl_step(learner_of(policy), batch, 1.0, Updater(policy))
+    for group, table in zip(seen.completions, seen.tables, strict=True):
+        assert LengthReward()(group, batch.examples[0].sample, 1.0).totals == table.totals
+
+
+def test_logged_entropy_and_length_are_those_of_the_rollout(policy, batch):
+    metrics, seen = rl_step(learner_of(policy), batch, 1.0, Updater(policy))
+    lengths = seen.rollout.completion_mask.sum(1)
+    assert metrics["completion_length"] == pytest.approx(float(lengths.float().mean()))
+    assert metrics["completion_length_max"] == float(lengths.max())
+    assert metrics["entropy_sampled"] == pytest.approx(-float(seen.rollout.logprobs.sum() / lengths.sum()))
