@@ -204,7 +204,8 @@ def build(cfg: DictConfig, group: str, **arguments: Any) -> Any:
     if node is None:
         return None
     try:
-        return instantiate(node, _convert_="all", **arguments)
+        made = instantiate(node, _convert_="all", **({"_partial_": True} if arguments else {}))
+        return made(**arguments) if arguments else made  # Hydra would read a dataclass among them as configuration
     except InstantiationException as error:
         cause = error.__cause__ or error
         if isinstance(cause, UserError) or not _is_call_mismatch(cause):

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from o3v.errors import StorageError
 from o3v.tracking.journal import METRICS, read_lines, set_aside
 from o3v.tracking.run import RunFolder, git_state, run_signature
-from o3v.tracking.tracker import Tracker, TrackerSettings
+from o3v.tracking.tracker import NullTracker, Tracker, TrackerSettings
 
 log = logging.getLogger(__name__)
+
+LOCK_WAIT_S = 15.0
+"""How long a start waits for another process to leave the run."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +31,13 @@ class Run:
         folder: everything that the run writes; its name ends with the run's signature.
         tracker: told what happens; tells nobody where there is nothing left to do.
         result: what the run ended with, if it is finished; then there is nothing to do.
+        lock: held while this process works on the run, so that no second one does; None in other ranks.
     """
 
     folder: RunFolder
     tracker: Tracker
     result: dict[str, Any] | None
+    lock: IO[str] | None
 
     @property
     def states(self) -> Path:
@@ -87,15 +96,16 @@ def open_run(name: str, config: Mapping[str, Any], settings: TrackerSettings, ag
     identity = {key: value for key, value in config.items() if key != "again"}
     signature = run_signature(identity)
     folder = RunFolder(Path(config["paths"]["output_dir"]) / f"{name}-{signature}")
+    if not is_main_process():
+        return Run(folder, NullTracker(), folder.done() if not again else None, None)
     folder.create()
+    lock = _hold(folder.path / ".lock")
     if again:
         _start_afresh(folder)
     result = folder.done()
     if result is not None:
         log.info("%s is finished; again=true would run it again", folder.path)
-        from o3v.tracking.tracker import NullTracker
-
-        return Run(folder, NullTracker(), result)
+        return Run(folder, NullTracker(), result, lock)
     folder.write_config(identity)
     git = git_state(Path(__file__).parent)
     tags = {
@@ -108,7 +118,32 @@ def open_run(name: str, config: Mapping[str, Any], settings: TrackerSettings, ag
     tracker = settings.start(folder, f"{name}-{signature}", identity, tags)
     tracker.artifact(folder.path / "config.yaml", "")
     log.info("run %s in %s", signature, folder.path)
-    return Run(folder, tracker, None)
+    return Run(folder, tracker, None, lock)
+
+
+def is_main_process() -> bool:
+    """Whether this is the process of a distributed run that writes; a run of one process is its own main process."""
+    ranks = (os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
+    return all(rank in (None, "0") for rank in ranks)
+
+
+def _hold(path: Path) -> IO[str]:
+    """Take the run's lock; waits a little for a process that is just ending.
+
+    Raises:
+        StorageError: another process keeps working on the run.
+    """
+    handle = path.open("w", encoding="utf-8")
+    until = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise StorageError(f"{path.parent}: another process is working on this run; wait or stop it") from None
+            time.sleep(0.2)
+        else:
+            return handle
 
 
 def _start_afresh(folder: RunFolder) -> None:

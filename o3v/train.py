@@ -53,13 +53,16 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
         log.warning(warning)
     rewards = build(cfg, "reward") if objective.needs_rollout else None
     sampling = build(cfg, "rollout") if objective.needs_rollout else None
-    samples = build(cfg, "data.dataset").samples()
+    dataset = build(cfg, "data.dataset")
+    samples = dataset.samples()
+    faults = FaultLog(run.faults, cfg.data.dataset.max_fault_share, len(samples) + len(dataset.faults))
+    for fault in dataset.faults:
+        faults.record(fault)
     policy, reference = _load(cfg, objective)
     stream = _stream(cfg, samples, policy, settings)
     learner = Learner(policy, reference, objective, rewards, sampling, cfg.seed, settings.share_prompt)
     module = GroundingModule(learner, build(cfg, "optim"), stream.steps)
     loader = BatchLoader(stream, policy, settings.num_workers)
-    faults = FaultLog(run.faults, cfg.data.dataset.max_fault_share, len(samples))
     report = Report(run.tracker, faults, settings.show_every, settings.show_completions)
     fit(module, loader, settings, run.states, [report])
     save_policy(policy, run.model)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from o3v.data.faults import Fault
 from o3v.data.shapes import Scene, ShapesWorld, render
 from o3v.data.shapes_rows import Row, draw_row, rl_row
 from o3v.data.stgr import StgrDataset, media_folder
@@ -78,6 +79,11 @@ class ShapesDataset:
         """Read the rows as any STGR data set, after writing the files if they are not there yet."""
         self.write()
         return self._reader().samples()
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Rows that `samples` leaves out: none, unless files were damaged."""
+        return self._reader().faults
 
     def write(self) -> None:
         """Write media and annotation files, once, whatever the number of processes that ask at the same time.
