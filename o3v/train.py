@@ -60,7 +60,15 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
         faults.record(fault)
     policy, reference = _load(cfg, objective)
     stream = _stream(cfg, samples, policy, settings)
-    learner = Learner(policy, reference, objective, rewards, sampling, cfg.seed, settings.share_prompt)
+    learner = Learner(
+        policy,
+        reference,
+        objective,
+        rewards,
+        sampling,
+        cfg.seed,
+        settings.shares_prompt(cfg.model.gradient_checkpointing),
+    )
     module = GroundingModule(learner, build(cfg, "optim"), stream.steps)
     loader = BatchLoader(stream, policy, settings.num_workers)
     report = Report(run.tracker, faults, settings.show_every, settings.show_completions)

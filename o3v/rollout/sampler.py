@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -62,6 +63,22 @@ def sample_completions(policy: Policy, prompts: Encoded, sampling: Sampling, see
         The rollout; its log-probabilities are those of the full distribution at temperature 1, which is what the
         objectives differentiate, also when `temperature`, `top_p` or `top_k` narrow the draw.
     """
+    with _inference(policy):
+        return _sample(policy, prompts, sampling, seeds)
+
+
+@contextmanager
+def _inference(policy: Policy) -> Iterator[None]:
+    """Evaluation mode for the time of a rollout: in training mode gradient checkpointing would drop the cache."""
+    was_training = policy.model.training
+    policy.model.eval()
+    try:
+        yield
+    finally:
+        policy.model.train(was_training)
+
+
+def _sample(policy: Policy, prompts: Encoded, sampling: Sampling, seeds: Sequence[int]) -> Rollout:
     prefix = read_prompts(policy, prompts).repeat(sampling.group_size)
     draws = _uniforms(seeds, sampling.max_new_tokens).to(policy.device)
     banned = torch.tensor(policy.banned_ids, device=policy.device)

@@ -14,6 +14,7 @@ from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
 
 from o3v.data.stream import BatchLoader
+from o3v.errors import ConfigError
 from o3v.training.module import GroundingModule
 from o3v.training.state import SaveState, find_state
 
@@ -34,7 +35,8 @@ class TrainerSettings:
         save_every: batches between saved states.
         show_every: batches between tables and pictures of completions.
         show_completions: rows of such a table.
-        share_prompt: one prompt pass a group (exact); False computes every completion with its own prompt.
+        share_prompt: one prompt pass a group (exact); False computes every completion with its own prompt, as gradient
+            checkpointing needs it; null shares unless the model has gradient checkpointing.
     """
 
     lightning: Mapping[str, Any]
@@ -46,7 +48,19 @@ class TrainerSettings:
     save_every: int
     show_every: int
     show_completions: int
-    share_prompt: bool
+    share_prompt: bool | None
+
+    def shares_prompt(self, gradient_checkpointing: bool) -> bool:
+        """Whether a group shares one prompt pass.
+
+        Raises:
+            ConfigError: asked for together with gradient checkpointing, under which there is no cache to share.
+        """
+        if self.share_prompt and gradient_checkpointing:
+            raise ConfigError(
+                "trainer.share_prompt=true needs model.gradient_checkpointing=false; allowed are false, null"
+            )
+        return not gradient_checkpointing if self.share_prompt is None else self.share_prompt
 
     @property
     def world_size(self) -> int:

@@ -95,6 +95,7 @@ class GroundingModule(LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> None:
         """One batch: `sft_step` or `rl_step`, as the objective says."""
+        self.model.train()  # loaded in evaluation mode, in which gradient checkpointing would not act
         self._set_lr(self.batches_done / self._total_batches)
         progress = (self.batches_done + 1) / self._total_batches
         if self._learner.objective.needs_rollout:
