@@ -13,8 +13,7 @@ log-softmax (the reference materialises logits of every prompt token in bf16, de
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -148,26 +147,15 @@ def _dense_hidden(policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor) -
     positions, next_position = prompt_positions(policy, rows)
     steps = torch.arange(ids.shape[1], device=ids.device)
     own = (next_position[:, None] + steps)[None].expand(3, -1, -1)
-    with _recomputing(policy):
-        return policy.model.model(
-            input_ids=torch.cat([rows.input_ids, ids], 1),
-            attention_mask=torch.cat([rows.attention_mask, mask.long()], 1),
-            position_ids=torch.cat([positions, own], 2),
-            pixel_values=rows.pixel_values if len(rows.image_grid_thw) else None,
-            image_grid_thw=rows.image_grid_thw if len(rows.image_grid_thw) else None,
-            mm_token_type_ids=torch.cat([rows.mm_token_type_ids, torch.zeros_like(ids)], 1),
-            use_cache=False,
-        ).last_hidden_state
-
-
-@contextmanager
-def _recomputing(policy: Policy) -> Iterator[None]:
-    """The library recomputes activations in training mode only; without dropout that mode changes nothing else."""
-    policy.model.train(policy.recomputes and torch.is_grad_enabled())
-    try:
-        yield
-    finally:
-        policy.model.eval()
+    return policy.model.model(
+        input_ids=torch.cat([rows.input_ids, ids], 1),
+        attention_mask=torch.cat([rows.attention_mask, mask.long()], 1),
+        position_ids=torch.cat([positions, own], 2),
+        pixel_values=rows.pixel_values if len(rows.image_grid_thw) else None,
+        image_grid_thw=rows.image_grid_thw if len(rows.image_grid_thw) else None,
+        mm_token_type_ids=torch.cat([rows.mm_token_type_ids, torch.zeros_like(ids)], 1),
+        use_cache=False,
+    ).last_hidden_state
 
 
 def token_logprobs(

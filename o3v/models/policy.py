@@ -101,11 +101,6 @@ class Policy:
         turn = ("<|im_start|>", "<|endoftext|>")
         return tuple(vocabulary[t] for t in (*_VISION_TOKENS, *turn) if t in vocabulary)
 
-    @property
-    def recomputes(self) -> bool:
-        """Whether activations are recomputed in the backward pass (model.gradient_checkpointing)."""
-        return any(getattr(module, "gradient_checkpointing", False) for module in self.model.modules())
-
     def box_scale(self, size_px: tuple[int, int]) -> BoxScale:
         """Units of the boxes that this model writes on frames of (width, height)."""
         return self.family.box_scale(size_px)

@@ -113,10 +113,12 @@ def fit(
 
 
 def _quiet_lightning() -> None:
-    """Its banners and hints say nothing about this run; its warnings stay, but for two that are meant here."""
+    """Its banners and hints say nothing about this run; its warnings stay, but for three that are meant here."""
     for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for text in (r".*in eval mode at the start of training.*", r".*isinstance\(treespec, LeafSpec\).*"):
+    eval_mode, torch_internal = r".*in eval mode at the start of training.*", r".*isinstance\(treespec, LeafSpec\).*"
+    own_position = r".*your dataloader is not resumable.*"  # the loader starts at the right batch by itself
+    for text in (eval_mode, torch_internal, own_position):
         warnings.filterwarnings("ignore", text)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from o3v.models.logprobs import dense_logprobs, prefix_logprobs
@@ -40,10 +39,6 @@ class Learner:
     share_prompt: bool
 
     def logprobs(self, policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor) -> Tensor:
-        """[B*G, L] log-probabilities of completions, G consecutive rows a prompt.
-
-        Where activations are recomputed in the backward pass rows are dense: the library then keeps no cache to share.
-        """
-        recomputes = policy.recomputes and torch.is_grad_enabled()
-        score = prefix_logprobs if self.share_prompt and not recomputes else dense_logprobs
+        """[B*G, L] log-probabilities of completions, G consecutive rows a prompt."""
+        score = prefix_logprobs if self.share_prompt else dense_logprobs
         return score(policy, prompts, ids, mask)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import time
 from pathlib import Path
@@ -38,14 +37,24 @@ class SaveState(Callback):
         if pl_module.batches_done % self._every == 0:
             self.save(trainer)
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves the end, so that an export that failed is done again without training again."""
+        assert isinstance(pl_module, GroundingModule)
+        if pl_module.batches_done % self._every:
+            self.save(trainer)
+
     def save(self, trainer: Trainer) -> bool:
-        """Write the state now; False when it could not be written."""
+        """Write the state now; False when it could not be written.
+
+        All processes of a run write to one name (sharded states are folders); the first one renames it.
+        """
         started = time.monotonic()
-        aside = self._folder / f".{_NEWEST}.{os.getpid()}"
+        aside = self._folder / f".{_NEWEST}"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            trainer.save_checkpoint(aside)
-            self._rotate(aside)
+            trainer.save_checkpoint(aside)  # ends with a barrier
+            if trainer.is_global_zero:
+                self._rotate(aside)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
             if not _is_storage_error(error):
                 raise
@@ -92,5 +101,5 @@ def _is_storage_error(error: Exception) -> bool:
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    elif path.exists():
+        path.unlink()

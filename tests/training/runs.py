@@ -1,0 +1,94 @@
+"""Short fits over generated prompts without files, for tests of states and restarts."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lightning import Callback
+
+from o3v.data.mix import DataMix
+from o3v.data.stream import BatchLoader, SampleStream
+from o3v.objectives.policy import PolicyObjective
+from o3v.objectives.sft import SFTObjective
+from o3v.training.fit import TrainerSettings, fit
+from o3v.training.module import GroundingModule, Optimization
+from tests import tiny
+from tests.training.steps import learner_of, sample
+
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+OBJECTIVES = {
+    "sft": SFTObjective("assistant"),
+    "gspo": PolicyObjective("sequence", 3e-4, 4e-4, 0.0, "std", updates_per_rollout=1, minibatches=2),
+}
+LIGHTNING = {"accelerator": "cpu", "devices": 1, "precision": "32-true", "enable_progress_bar": False}
+SAMPLES = 5  # with 2 prompts a batch an epoch ends in the middle of a batch
+
+
+class Stopped(Exception):
+    """Stands for whatever ends a process."""
+
+
+class StopAfter(Callback):
+    """Ends training in the middle: after so many batches of the whole run."""
+
+    def __init__(self, batches: int):
+        self._batches = batches
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        if pl_module.batches_done == self._batches:
+            raise Stopped
+
+
+class Recorder(Callback):
+    """Keeps what each batch measured."""
+
+    def __init__(self):
+        self.metrics = {}
+        self.samples = {}
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.metrics[pl_module.batches_done - 1] = dict(pl_module.step_metrics)
+        self.samples[pl_module.batches_done - 1] = [example.sample.id for example in batch.examples]
+
+
+@dataclass
+class Session:
+    """One start of a run: everything is built anew, as by a new process."""
+
+    folder: Path
+    objective: str = "sft"
+    family: str = "qwen2_5_vl"
+    batches: int = 7
+    save_every: int = 2
+    num_workers: int = 0
+    recorder: Recorder = field(default_factory=Recorder)
+
+    def __post_init__(self):
+        policy = tiny.random_policy(self.family, 1.5)
+        samples = [sample(n) for n in range(SAMPLES)]
+        stream = SampleStream(
+            samples=samples,
+            order=DataMix({}).order(samples, seed=0),
+            prepare=lambda row: tiny.clip_prompt(policy, 2, int(row.id[1:])),
+            batch_size=2,
+            steps=self.batches,
+            rank=0,
+            world_size=1,
+        )
+        optimization = Optimization(1e-3, [0.9, 0.98], 0.01, 1.0, "cosine", 0.2, 0.05)
+        self.module = GroundingModule(learner_of(policy, OBJECTIVES[self.objective]), optimization, self.batches)
+        self.loader = BatchLoader(stream, policy, self.num_workers)
+
+    def fit(self, *callbacks: Callback) -> Session:
+        settings = TrainerSettings(
+            LIGHTNING, self.batches, 1.0, 2, self.num_workers, 1, self.save_every, 100, 0, share_prompt=True
+        )
+        fit(self.module, self.loader, settings, self.folder, [self.recorder, *callbacks])
+        return self
+
+    @property
+    def weights(self):
+        return {name: weight.clone() for name, weight in self.module.state_dict().items()}
