@@ -287,7 +287,8 @@ def _check_value(value: Any, annotation: str, place: str) -> None:
 def _check_given(plain: Mapping[str, Any], cfg: DictConfig) -> None:
     missing = [path for group, node in plain.items() if group != "paths" for path in _not_given(node, group)]
     if missing:
-        raise ConfigError("\n".join(_how_to_give(path, cfg) for path in missing))
+        by_sentence = {_how_to_give(path, cfg).split(" (needed by")[0]: path for path in reversed(missing)}
+        raise ConfigError("\n".join(_how_to_give(path, cfg) for path in reversed(by_sentence.values())))
 
 
 def _not_given(node: Any, path: str) -> Iterator[str]:
@@ -313,8 +314,14 @@ def _how_to_give(path: str, cfg: DictConfig) -> str:
 
 
 def _raw(path: str, cfg: DictConfig) -> str:
-    node: Any = _unresolved(cfg)
-    for part in re.findall(r"[^.\[\]]+", path):
+    """What stands at a path before interpolations are resolved; a node that is one itself is followed."""
+    root: Any = _unresolved(cfg)
+    node, left = root, re.findall(r"[^.\[\]]+", path)
+    while left:
+        reference = re.fullmatch(r"\$\{([\w.]+)\}", node) if isinstance(node, str) else None
+        if reference:
+            node, left = root, [*reference.group(1).split("."), *left]
+        part = left.pop(0)
         node = node[int(part)] if isinstance(node, list) else (node or {}).get(part)
     return str(node)
 

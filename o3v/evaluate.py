@@ -39,6 +39,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     from o3v.config import build, resolve
     from o3v.runs import open_run
 
+    build(cfg, "model").check(cfg.checkpoint)
     opened = open_run(cfg.name, resolve(cfg), build(cfg, "logger"), again=cfg.again)
     return opened.result if opened.result is not None else opened.complete(lambda: evaluate(cfg, opened))
 

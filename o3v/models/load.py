@@ -49,6 +49,14 @@ class ModelSpec:
         if self.dtype not in _DTYPES:
             raise ConfigError(f"model.dtype={self.dtype!r} is not allowed; allowed are {list(_DTYPES)}")
 
+    def check(self, folder: str | Path | None) -> None:
+        """Look that the weights are there, before anything heavy is loaded. Raises ConfigError.
+
+        Args:
+            folder: as for `load_policy`.
+        """
+        _check_family(self, self.find() if folder is None else _exported(Path(folder)))
+
     def find(self) -> Path:
         """The folder of the weights.
 
@@ -71,7 +79,7 @@ def load_policy(spec: ModelSpec, folder: str | Path | None = None) -> Policy:
 
     Args:
         spec: the preset.
-        folder: exported model of an earlier stage; None loads the preset's own weights.
+        folder: run of an earlier stage, or its exported model; None loads the preset's own weights.
     """
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from transformers.utils import logging as transformers_logging
@@ -126,9 +134,11 @@ def _prepare(policy: Policy, spec: ModelSpec) -> Policy:
 
 
 def _exported(folder: Path) -> Path:
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"init_from={str(folder)!r}: no config.json there; give the folder of an exported model")
-    return folder
+    """The exported model in a folder, or in the folder of a run."""
+    for place in (folder, folder / "model"):
+        if (place / "config.json").is_file():
+            return place
+    raise ConfigError(f"{folder}: no model there (config.json); give the folder of a finished run or its model folder")
 
 
 def _check_family(spec: ModelSpec, place: Path) -> Family:
