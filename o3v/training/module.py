@@ -110,6 +110,11 @@ class GroundingModule(LightningModule):
         """The configured optimizer; its learning rate is set before every step from the run's progress."""
         return self._optimization.build(self.model)
 
+    def on_fit_start(self) -> None:
+        """The reference goes where the policy is; it is no part of the module, so no trainer moves or saves it."""
+        if self._learner.reference is not None:
+            self._learner.reference.model.to(self.device)
+
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Batches stay where they are; steps move what they compute on."""
         return batch

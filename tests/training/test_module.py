@@ -1,0 +1,103 @@
+"""The module around a step: learning rate, optimizer, clipping, what a checkpoint holds."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from o3v.errors import ConfigError
+from o3v.objectives.policy import PolicyObjective
+from o3v.training.module import GroundingModule, Optimization
+from tests import tiny
+from tests.training.runs import Recorder, Session
+from tests.training.steps import learner_of
+
+BASE = Optimization(1e-3, [0.9, 0.98], 0.1, 1.0, "cosine", 0.2, 0.1)
+KL = PolicyObjective("sequence", 3e-4, 4e-4, 0.04, "std", updates_per_rollout=1, minibatches=1)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [0.0, 0.5, 1.0, 1.0, 1.0]),
+        ("linear", [0.0, 0.5, 1.0, 0.55, 0.1]),
+        ("cosine", [0.0, 0.5, 1.0, 0.55, 0.1]),
+    ],
+)
+def test_learning_rate(schedule, expected):
+    found = [replace(BASE, schedule=schedule).lr_at(share) / BASE.lr for share in (0.0, 0.1, 0.2, 0.6, 1.0)]
+    assert found == pytest.approx(expected)
+
+
+def test_no_warmup_starts_at_the_peak():
+    assert replace(BASE, warmup=0.0).lr_at(0.0) == BASE.lr
+
+
+def test_unknown_schedule():
+    with pytest.raises(ConfigError, match=r"optim.schedule='step'.*constant"):
+        replace(BASE, schedule="step")
+
+
+def test_vectors_are_not_decayed_and_frozen_weights_are_left_out(fresh_policy):
+    fresh_policy.model.model.visual.requires_grad_(False)
+    groups = BASE.build(fresh_policy.model).param_groups
+    assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
+    assert all(p.ndim > 1 for p in groups[0]["params"]) and all(p.ndim <= 1 for p in groups[1]["params"])
+    known = {id(p) for group in groups for p in group["params"]}
+    assert known == {id(p) for p in fresh_policy.model.parameters() if p.requires_grad}
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    return Session(tmp_path_factory.mktemp("run"), batches=5, save_every=5).fit()
+
+
+def test_the_learning_rate_of_each_batch_is_logged(session):
+    expected = [Optimization(1e-3, [0.9, 0.98], 0.01, 1.0, "cosine", 0.2, 0.05).lr_at(k / 5) for k in range(5)]
+    assert [session.recorder.metrics[k]["lr"] for k in range(5)] == pytest.approx(expected)
+
+
+def test_a_state_holds_weights_optimizer_and_position(session):
+    state = torch.load(session.folder / "last.ckpt", weights_only=True)
+    assert state["o3v"] == {"batches_done": 5, "total_batches": 5}
+    assert len(state["optimizer_states"]) == 1
+    assert state["state_dict"].keys() == session.module.state_dict().keys()
+
+
+def test_the_reference_is_frozen_where_the_policy_is_and_not_saved():
+    learner = learner_of(tiny.random_policy("qwen2_5_vl"), KL, reference=tiny.random_policy("qwen2_5_vl"))
+    module = GroundingModule(learner, BASE, 2)
+    assert not any("reference" in name for name in module.state_dict())
+    assert len(list(module.parameters())) == len(list(learner.policy.model.parameters()))
+    learner.reference.model.to(torch.bfloat16)
+    moved = []
+    learner.reference.model.to = moved.append
+    module.on_fit_start()
+    assert moved == [module.device]
+
+
+def test_gradients_are_clipped_to_the_norm(tmp_path):
+    norms = []
+
+    class Watch(Recorder):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            norms.append(float(torch.cat([g.flatten() for g in grads]).norm()))
+
+    watch = Watch()
+    Session(tmp_path, batches=2, save_every=9).fit(watch)
+    assert norms and max(norms) <= 1.0 + 1e-4
+    assert watch.metrics[0]["grad_norm"] > 1.0  # what is logged is the norm before clipping
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_reference_on_the_gpu(tmp_path, monkeypatch):
+    from tests.training import runs
+
+    monkeypatch.setitem(runs.OBJECTIVES, "gspo", KL)
+    monkeypatch.setitem(runs.LIGHTNING, "accelerator", "gpu")
+    session = Session(tmp_path, objective="gspo", batches=2)
+    learner = replace(session.module._learner, reference=tiny.random_policy("qwen2_5_vl", 1.5))
+    session.module._learner = learner
+    session.fit()
+    assert learner.reference.model.device.type == "cuda" and session.recorder.metrics[0]["kl"] < 1e-6
