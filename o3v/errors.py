@@ -31,6 +31,10 @@ class MediaError(UserError):
         self.path = str(path)
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[MediaError], tuple[str, str]]:
+        """Loader workers send their faults to the training process."""
+        return type(self), (self.path, self.reason)
+
 
 class StorageError(UserError):
     """An output folder or disk that cannot be written."""
