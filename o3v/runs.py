@@ -71,7 +71,10 @@ class Run:
         except BaseException as error:  # whatever stopped it, the tracker is told before the error goes on
             self.tracker.finish("interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed")
             raise
-        self.finish(result)
+        else:
+            self.finish(result)
+        finally:
+            _release(self.lock)
         return result
 
     def finish(self, result: Mapping[str, Any]) -> None:
@@ -105,7 +108,8 @@ def open_run(name: str, config: Mapping[str, Any], settings: TrackerSettings, ag
     result = folder.done()
     if result is not None:
         log.info("%s is finished; again=true would run it again", folder.path)
-        return Run(folder, NullTracker(), result, lock)
+        _release(lock)
+        return Run(folder, NullTracker(), result, None)
     folder.write_config(identity)
     git = git_state(Path(__file__).parent)
     tags = {
@@ -144,6 +148,13 @@ def _hold(path: Path) -> IO[str]:
             time.sleep(0.2)
         else:
             return handle
+
+
+def _release(lock: IO[str] | None) -> None:
+    """Let go of the lock, also where a forked loader worker still has the file open."""
+    if lock is not None:
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        lock.close()
 
 
 def _start_afresh(folder: RunFolder) -> None:

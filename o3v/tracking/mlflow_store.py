@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,17 @@ def failures() -> tuple[type[Exception], ...]:
     from mlflow.exceptions import MlflowException
 
     return (MlflowException, StorageError, OSError, sqlite3.Error)
+
+
+def stored_name(key: str) -> str:
+    """A key as MLflow takes it: letters, digits, `_`, `-`, `.`, `:`, `/` and spaces, everything else becomes `_`.
+
+    One name that it does not take would make it refuse the whole batch.
+
+    >>> stored_name("eval/R1@tIoU=0.5"), stored_name("train/reward_by_task/temporal QA (MCQ)")
+    ('eval/R1_tIoU_0.5', 'train/reward_by_task/temporal QA _MCQ_')
+    """
+    return re.sub(r"[^A-Za-z0-9_\-. :/]+", "_", key)
 
 
 def database_path(tracking_uri: str) -> Path | None:
@@ -172,7 +184,9 @@ class MlflowRun:
         batch: list[Metric] = []
         end = self._sent
         for next_end, record in read_lines(path, start_byte=self._sent):
-            metrics = [Metric(k, v, record["time_ms"], record["step"]) for k, v in record["values"].items()]
+            metrics = [
+                Metric(stored_name(k), v, record["time_ms"], record["step"]) for k, v in record["values"].items()
+            ]
             if len(batch) + len(metrics) > MAX_METRICS:
                 self._send(batch, end)
                 batch = []
@@ -191,7 +205,8 @@ class MlflowRun:
         from mlflow.entities import Param
 
         known = self._client.get_run(self.run_id).data.params
-        new = [Param(k[:MAX_KEY], v[:MAX_VALUE]) for k, v in values.items() if k[:MAX_KEY] not in known]
+        named = {stored_name(key)[:MAX_KEY]: value[:MAX_VALUE] for key, value in values.items()}
+        new = [Param(key, value) for key, value in named.items() if key not in known]
         for start in range(0, len(new), MAX_PARAMS):
             self._client.log_batch(self.run_id, params=new[start : start + MAX_PARAMS])
 

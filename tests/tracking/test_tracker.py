@@ -233,3 +233,12 @@ def test_flatten_empty_and_lists():
 def test_mlflow_is_imported_only_when_a_run_starts():
     code = "import sys, o3v.tracking.tracker, o3v.tracking.mlflow_store; assert 'mlflow' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_names_that_mlflow_does_not_take_are_stored_under_near_ones(store, tmp_path):
+    tracker = settings(store).start(RunFolder(tmp_path), "names", {"counts": {"temporal QA (MCQ)": 0}}, {})
+    tracker.metrics({"eval/R1@tIoU=0.5": 0.25, "eval/reward/total@visual QA": 1.0, "train/loss": 2.0}, 0)
+    tracker.finish("finished")
+    run = client_of(store).get_run(tracker.run_id)
+    assert run.data.metrics == {"eval/R1_tIoU_0.5": 0.25, "eval/reward/total_visual QA": 1.0, "train/loss": 2.0}
+    assert run.data.params == {"counts/temporal QA _MCQ_": "0"}

@@ -80,3 +80,12 @@ class Updater:
 def relative(found, wanted) -> float:
     """Relative L2 distance."""
     return float((found - wanted).norm() / wanted.norm())
+
+
+class LettersTerm:
+    """A reward term under which random texts differ; for configurations (`reward.terms.letters._target_`)."""
+
+    tasks = frozenset(Task)
+
+    def __call__(self, completion, row, progress):
+        return sum(c < "n" for c in completion.text) / max(len(completion.text), 1)
