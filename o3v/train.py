@@ -73,8 +73,9 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
     module = GroundingModule(learner, build(cfg, "optim"), stream.steps)
     loader = BatchLoader(stream, policy, settings.num_workers)
     report = Report(run.tracker, faults, settings.show_every, settings.show_completions)
-    fit(module, loader, settings, run.states, [report])
-    save_policy(policy, run.model)
+    trainer = fit(module, loader, settings, run.states, [report])
+    if trainer.is_global_zero:
+        save_policy(policy, run.model)
     return {"model": str(run.model), "batches": module.batches_done, "cpu_s": run.cpu_s()} | report.summary()
 
 

@@ -26,6 +26,8 @@ SMALL = (
 )
 QUIET = ("trainer.lightning.enable_progress_bar=false",)
 GROUP = "rollout.group_size=3"
+LETTERS = ("+reward.terms.letters={_target_: tests.training.steps.LettersTerm}", "+reward.weights.letters=1.0")
+"""A reward from which a random model's groups can learn."""
 
 
 def composed(command: str, out: Path, *overrides: str):

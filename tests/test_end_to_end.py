@@ -7,16 +7,12 @@ import pytest
 
 from o3v.video.decode import probe
 from tests import commands, tiny
-from tests.commands import GROUP, QUIET, SMALL, metrics, run_folder
+from tests.commands import GROUP, LETTERS, QUIET, SMALL, metrics, run_folder
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "stgr_real"
 has_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"{SHARED} is not here: the real clip and its rows")
 STEPS = ("trainer.batches=3", "trainer.prompts_per_device=2", "trainer.show_every=2", "trainer.save_every=2")
 MLFLOW = "logger=mlflow"
-LETTERS = (  # a random model earns nothing from the paper's terms, so its groups would teach nothing
-    "+reward.terms.letters._target_=tests.training.steps.LettersTerm",
-    "+reward.weights.letters=1.0",
-)
 
 
 @pytest.fixture(scope="module", params=tiny.FAMILIES)

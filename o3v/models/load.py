@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from o3v.errors import ConfigError
+from o3v.errors import ConfigError, StorageError
 from o3v.models.family import Family, find_family
 
 if TYPE_CHECKING:
@@ -118,9 +119,26 @@ def make_policy(spec: ModelSpec, tokenizer: Any, seed: int) -> Policy:
 
 
 def save_policy(policy: Policy, folder: str | Path) -> None:
-    """Write a Hugging Face folder (safetensors, configuration, processor) that plain transformers loads."""
-    policy.model.save_pretrained(folder, safe_serialization=True)
-    policy.processor.save_pretrained(folder)
+    """Write a Hugging Face folder (safetensors, configuration, processor) that plain transformers loads.
+
+    It appears only when it is whole; what stood there before is replaced.
+
+    Raises:
+        StorageError: the folder cannot be written, for example on a full disk.
+    """
+    from safetensors import SafetensorError
+
+    target = Path(folder)
+    aside = target.with_name(f".{target.name}.part")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        policy.model.save_pretrained(aside, safe_serialization=True)
+        policy.processor.save_pretrained(aside)
+        shutil.rmtree(target, ignore_errors=True)
+        aside.rename(target)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise StorageError(f"{target}: the model cannot be written ({error}); free space and start again") from error
 
 
 def _prepare(policy: Policy, spec: ModelSpec) -> Policy:

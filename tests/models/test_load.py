@@ -1,13 +1,14 @@
 """Saving and loading: plain transformers reads what the project writes, and presets are found where they lie."""
 
 import json
+import resource
 import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 
-from o3v.errors import ConfigError
+from o3v.errors import ConfigError, StorageError
 from o3v.models import load
 from o3v.models.load import load_policy, make_policy
 from tests import tiny
@@ -71,7 +72,7 @@ def test_a_missing_preset_names_every_place(policy, tmp_path):
 
 
 def test_a_missing_export_names_the_folder(policy, tmp_path):
-    with pytest.raises(ConfigError, match=f"{tmp_path}.*no config.json"):
+    with pytest.raises(ConfigError, match=f"{tmp_path}.*no model there"):
         load_policy(spec_of(policy), tmp_path)
 
 
@@ -114,3 +115,25 @@ def test_ids_in_the_configuration_are_the_tokenizers(policy, exported):
     assert config["image_token_id"] == token("<|image_pad|>") and config["video_token_id"] == token("<|video_pad|>")
     assert config["text_config"]["vocab_size"] == len(policy.processor.tokenizer)
     assert config["text_config"]["eos_token_id"] == policy.eos_id
+
+
+def test_a_model_that_cannot_be_written_is_told_and_leaves_the_old_one(policy, tmp_path):
+    folder = tmp_path / "model"
+    load.save_policy(policy, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # a real error of the system, as on a full disk
+    try:
+        with pytest.raises(StorageError, match=f"{folder}: the model cannot be written.*too large"):
+            load.save_policy(policy, folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_model_is_replaced_whole(policy, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model-00001-of-00002.safetensors").write_text("of an earlier export")
+    load.save_policy(policy, tmp_path / "model")
+    assert [path.name for path in (tmp_path / "model").glob("*.safetensors")] == ["model.safetensors"]
