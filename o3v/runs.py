@@ -127,7 +127,7 @@ def open_run(name: str, config: Mapping[str, Any], settings: TrackerSettings, ag
 
 def is_main_process() -> bool:
     """Whether this is the process of a distributed run that writes; a run of one process is its own main process."""
-    ranks = (os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
+    ranks = (os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "NODE_RANK", "LOCAL_RANK"))
     return all(rank in (None, "0") for rank in ranks)
 
 

@@ -95,8 +95,6 @@ def _load(cfg: DictConfig, objective: Any) -> tuple[Policy, Policy | None]:
 
 def _stream(cfg: DictConfig, samples: list[Any], policy: Policy, settings: TrainerSettings) -> SampleStream:
     """The run's batches: the mix's order, prepared for this model."""
-    import os
-
     from o3v.config import build
     from o3v.data.prepare import Preparer
     from o3v.data.stream import SampleStream
@@ -108,7 +106,7 @@ def _stream(cfg: DictConfig, samples: list[Any], policy: Policy, settings: Train
         prepare=Preparer(build(cfg, "data.reader"), policy.family),
         batch_size=settings.prompts_per_device,
         steps=settings.total_batches(order.epoch_length),
-        rank=int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) if settings.world_size > 1 else 0,
+        rank=settings.rank,
         world_size=settings.world_size,
     )
 

@@ -35,6 +35,7 @@ class Batch:
 
     Attributes:
         index: number of the batch in its run.
+        number: the same over the batches of all processes, so that no two batches share it.
         examples: prompts in order.
         encoded: the same, tokenized; None when every sample of the batch failed.
         target_ids, target_mask: assistant turns [B, L] where every prompt has one, else None.
@@ -42,6 +43,7 @@ class Batch:
     """
 
     index: int
+    number: int
     examples: tuple[Example, ...]
     encoded: Encoded | None
     target_ids: Tensor | None
@@ -55,6 +57,9 @@ class Stream(Protocol):
     @property
     def steps(self) -> int:
         """Number of batches."""
+
+    def number(self, index: int) -> int:
+        """Number of this process' batch `index` among the batches of all processes."""
 
     def read(self, index: int) -> tuple[list[Example], list[tuple[Sample, MediaError]]]:
         """Examples and faults of batch `index` of this process."""
@@ -81,9 +86,13 @@ class SampleStream:
     rank: int
     world_size: int
 
+    def number(self, index: int) -> int:
+        """See `Stream`."""
+        return index * self.world_size + self.rank
+
     def read(self, index: int) -> tuple[list[Example], list[tuple[Sample, MediaError]]]:
         """See `Stream`."""
-        start = (index * self.world_size + self.rank) * self.batch_size
+        start = self.number(index) * self.batch_size
         examples: list[Example] = []
         faults: list[tuple[Sample, MediaError]] = []
         for position in range(start, start + self.batch_size):
@@ -103,6 +112,10 @@ class CaptionStream:
     seed: int
     scale: Callable[[tuple[int, int]], BoxScale]
     steps: int
+
+    def number(self, index: int) -> int:
+        """See `Stream`; pretraining is one process."""
+        return index
 
     def read(self, index: int) -> tuple[list[Example], list[tuple[Sample, MediaError]]]:
         """See `Stream`."""
@@ -128,7 +141,7 @@ class _Batches(Dataset[Batch]):
         if targets and all(t is not None for t in targets):
             ids, mask = self._text.encode_targets([t for t in targets if t is not None])
         encoded = self._text.encode(prompts) if prompts else None
-        return Batch(index, tuple(examples), encoded, ids, mask, tuple(faults))
+        return Batch(index, self._stream.number(index), tuple(examples), encoded, ids, mask, tuple(faults))
 
 
 class BatchLoader:

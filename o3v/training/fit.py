@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,6 +68,18 @@ class TrainerSettings:
         """Processes of the run, from devices and nodes."""
         devices = self.lightning.get("devices", 1)
         return (int(devices) if str(devices).isdigit() else 1) * int(self.lightning.get("num_nodes", 1))
+
+    @property
+    def rank(self) -> int:
+        """Number of this process among all, as torchrun, Lightning's own launcher or SLURM says."""
+        if self.world_size == 1:
+            return 0
+        if "RANK" in os.environ:
+            return int(os.environ["RANK"])
+        if "LOCAL_RANK" in os.environ:  # Lightning's launcher sets no RANK
+            devices = self.world_size // int(self.lightning.get("num_nodes", 1))
+            return int(os.environ.get("NODE_RANK", "0")) * devices + int(os.environ["LOCAL_RANK"])
+        return int(os.environ.get("SLURM_PROCID", "0"))
 
     def total_batches(self, samples_an_epoch: int) -> int:
         """Batches of the run: as configured, else whole epochs over the mix, at least one."""

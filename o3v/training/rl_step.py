@@ -62,7 +62,7 @@ def rl_step(
 def collect(learner: Learner, batch: Batch, prompts: Encoded, progress: float) -> Experience:
     """Rollout [B*G, L] -> completions -> rewards [B, G, K] -> advantages [B, G]."""
     assert learner.sampling is not None
-    seeds = completion_seeds(learner.seed, batch.index, len(batch.examples), learner.sampling.group_size)
+    seeds = completion_seeds(learner.seed, batch.number, len(batch.examples), learner.sampling.group_size)
     rollout = sample_completions(learner.policy, prompts, learner.sampling, seeds)
     groups = _in_groups(rollout.texts, rollout.group_size)
     completions = tuple(

@@ -23,9 +23,9 @@ def sft_step(learner: Learner, batch: Batch, update: Update) -> dict[str, float]
     if batch.encoded is None:
         return {}
     if batch.target_ids is None or batch.target_mask is None:
-        ids = [e.sample.id for e in batch.examples if e.sample is not None and e.prompt.target is None]
+        names = [e.sample.id for e in batch.examples if e.sample is not None and e.prompt.target is None]
         raise DataError(
-            f"objective=sft needs rows with reasoning_process; empty in {ids[:3]}. Use the SFT file of the data"
+            f"objective=sft needs rows with reasoning_process; empty in {names[:3]}. Use the SFT file of the data"
         )
     device = learner.policy.device
     prompts, ids, mask = batch.encoded.to(device), batch.target_ids.to(device), batch.target_mask.to(device)

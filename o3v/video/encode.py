@@ -67,7 +67,7 @@ def _encode(path: Path, frames: Iterable[np.ndarray], rate: Fraction, options: d
         stream.pix_fmt = "yuv420p"
         # x264's macroblock tree reads memory that it never wrote at these sizes: one film in 20 had other bytes
         fixed = {"threads": "1", "x264-params": "no-mbtree=1"}
-        stream.options = fixed | {key: str(value) for key, value in options.items()}
+        stream.options = {**fixed, **{key: str(value) for key, value in options.items()}}
         stream.codec_context.time_base = stream.time_base = 1 / rate
         for index, frame in enumerate(frames):
             shape = shape or frame.shape

@@ -156,3 +156,9 @@ def test_captions_are_batches_too(policy, workers):
     assert all(example.sample is None for batch in batches for example in batch.examples)
     expected = captions.prompts(0, 1, policy.box_scale)
     assert policy.decode(batches[1].target_ids) == [prompt.target for prompt in expected]
+
+
+def test_no_two_batches_of_a_run_share_a_number(policy):
+    ranks = [stream_of(policy, rank=r, world_size=3) for r in range(3)]
+    assert sorted(rank.number(index) for rank in ranks for index in range(4)) == list(range(12))
+    assert [batch.number for batch in BatchLoader(ranks[1], policy, 0)] == [1, 4, 7, 10, 13, 16]

@@ -32,7 +32,7 @@ def batch_of(policy, prompts, index: int = 0) -> Batch:
     """A batch as the loader makes it."""
     ids, mask = policy.encode_targets([p.target for p in prompts])
     examples = tuple(Example(sample(n), prompt) for n, prompt in enumerate(prompts))
-    return Batch(index, examples, policy.encode(prompts), ids, mask, ())
+    return Batch(index, index, examples, policy.encode(prompts), ids, mask, ())
 
 
 def configured(group: str, name: str):

@@ -137,3 +137,22 @@ def test_going_on_is_no_reason_for_a_warning(tmp_path, recwarn):
     recwarn.clear()
     Session(tmp_path, batches=4).fit()
     assert [str(warning.message) for warning in recwarn if warning.category is UserWarning] == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "rank"),
+    [
+        ({}, 0),  # the process that Lightning's launcher starts from
+        ({"RANK": "3", "LOCAL_RANK": "1"}, 3),  # torchrun
+        ({"LOCAL_RANK": "1", "NODE_RANK": "0"}, 1),  # Lightning's launcher
+        ({"LOCAL_RANK": "1", "NODE_RANK": "1"}, 3),
+        ({"SLURM_PROCID": "2"}, 2),
+    ],
+)
+def test_rank_of_a_process(environment, rank, monkeypatch):
+    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert settings(lightning=LIGHTNING | {"devices": 2, "num_nodes": 2}).rank == rank
+    assert settings().rank == 0  # one process is the first, whatever a cluster's shell has set

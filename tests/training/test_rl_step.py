@@ -38,7 +38,7 @@ def test_an_experience_holds_the_groups_in_order(policy, batch):
     assert seen.advantages.sum(1).abs().max() < 1e-4
     again = collect(learner, batch, batch.encoded, 0.5)
     assert again.rollout.texts == seen.rollout.texts
-    assert collect(learner, replace(batch, index=1), batch.encoded, 0.5).rollout.texts != seen.rollout.texts
+    assert collect(learner, replace(batch, number=1), batch.encoded, 0.5).rollout.texts != seen.rollout.texts
 
 
 def test_every_completion_of_a_run_has_its_own_seed():
@@ -162,7 +162,7 @@ def test_kl_is_zero_at_first_and_grows(fresh_policy, batch):
     objective = replace(NO_CLIP, kl_coef=0.04)
     learner = learner_of(fresh_policy, objective, reference=copied(fresh_policy))
     first, _ = rl_step(learner, batch, 1.0, Updater(fresh_policy, lr=0.05))
-    second, _ = rl_step(learner, replace(batch, index=1), 1.0, Updater(fresh_policy, lr=0.05))
+    second, _ = rl_step(learner, replace(batch, number=1), 1.0, Updater(fresh_policy, lr=0.05))
     assert first["kl"] == pytest.approx(0.0, abs=1e-9)
     assert second["kl"] > 1e-6
 
