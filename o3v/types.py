@@ -204,7 +204,7 @@ class Rollout:
     Attributes:
         ids: [B*G, L] long, right-padded; consecutive blocks of G rows belong to one prompt.
         completion_mask: [B*G, L] bool, True on tokens up to and including EOS.
-        logprobs: [B*G, L] nats under the sampling policy at temperature 1, 0 where masked.
+        logprobs: [B*G, L] nats under the sampling policy at its temperature, 0 where masked.
         texts: B*G decoded texts without special tokens.
         group_size: G.
     """

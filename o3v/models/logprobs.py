@@ -87,7 +87,9 @@ def read_prompts(policy: Policy, prompts: Encoded) -> Prefix:
     return Prefix(output.past_key_values, output.last_hidden_state[:, -1], prompts.attention_mask, next_position)
 
 
-def prefix_logprobs(policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor) -> Tensor:
+def prefix_logprobs(
+    policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor, temperature: float = 1.0
+) -> Tensor:
     """Log-probabilities of G completions a prompt with one pass over each prompt.
 
     Args:
@@ -95,6 +97,7 @@ def prefix_logprobs(policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor)
         prompts: B prompts.
         ids: [B*G, L] completion tokens, right-padded, G consecutive rows a prompt.
         mask: [B*G, L] bool, True on completion tokens up to and including EOS.
+        temperature: of the distribution, that of the draw: the policy which sampled is the one that learns.
 
     Returns:
         [B*G, L] nats, 0 where masked.
@@ -112,13 +115,15 @@ def prefix_logprobs(policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor)
             use_cache=True,
         )
         hidden = torch.cat([hidden, output.last_hidden_state], 1)
-    return token_logprobs(policy, hidden, ids, mask)
+    return token_logprobs(policy, hidden, ids, mask, temperature)
 
 
-def dense_logprobs(policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor) -> Tensor:
+def dense_logprobs(
+    policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor, temperature: float = 1.0
+) -> Tensor:
     """The same as `prefix_logprobs` with every row carrying its prompt; see there for shapes."""
     hidden = _dense_hidden(policy, prompts, ids, mask)
-    return token_logprobs(policy, hidden[:, -ids.shape[1] - 1 : -1], ids, mask)
+    return token_logprobs(policy, hidden[:, -ids.shape[1] - 1 : -1], ids, mask, temperature)
 
 
 def dense_logprobs_with_prompt(
@@ -159,7 +164,12 @@ def _dense_hidden(policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor) -
 
 
 def token_logprobs(
-    policy: Policy, hidden: Tensor, ids: Tensor, mask: Tensor, banned_ids: Sequence[int] | None = None
+    policy: Policy,
+    hidden: Tensor,
+    ids: Tensor,
+    mask: Tensor,
+    temperature: float = 1.0,
+    banned_ids: Sequence[int] | None = None,
 ) -> Tensor:
     """Log-probabilities of given tokens under the head, 0 where masked; banned tokens have no probability.
 
@@ -168,11 +178,12 @@ def token_logprobs(
         hidden: [N, L, H] states that predict `ids`.
         ids: [N, L].
         mask: [N, L] bool; only True positions are computed.
+        temperature: of the distribution; logits are divided by it.
         banned_ids: tokens without probability; None stands for the policy's own.
     """
     head = policy.model.lm_head
     banned = torch.tensor(policy.banned_ids if banned_ids is None else banned_ids, device=ids.device).long()
-    states, targets = hidden[mask], ids[mask]
+    states, targets = hidden[mask] / temperature, ids[mask]
     parts = [
         checkpoint(
             _chunk_logprobs, head.weight, states[i : i + _CHUNK], targets[i : i + _CHUNK], banned, use_reentrant=False

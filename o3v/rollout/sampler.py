@@ -45,6 +45,11 @@ class Sampling:
             if not is_valid:
                 raise ConfigError(f"rollout.{name}={getattr(self, name)} is out of range")
 
+    @property
+    def scored_temperature(self) -> float:
+        """Temperature of the log-probabilities: that of the draw, 1 for greedy ones."""
+        return self.temperature or 1.0
+
 
 @torch.no_grad()
 def sample_completions(policy: Policy, prompts: Encoded, sampling: Sampling, seeds: Sequence[int]) -> Rollout:
@@ -60,8 +65,8 @@ def sample_completions(policy: Policy, prompts: Encoded, sampling: Sampling, see
         seeds: B*G integers, G consecutive ones a prompt.
 
     Returns:
-        The rollout; its log-probabilities are those of the full distribution at temperature 1, which is what the
-        objectives differentiate, also when `temperature`, `top_p` or `top_k` narrow the draw.
+        The rollout; its log-probabilities are those of the whole distribution at the draw's temperature, which is what
+        the objectives differentiate. `top_p` and `top_k` narrow the draw without entering them.
     """
     with _inference(policy):
         return _sample(policy, prompts, sampling, seeds)
@@ -91,7 +96,7 @@ def _sample(policy: Policy, prompts: Encoded, sampling: Sampling, seeds: Sequenc
         token = torch.where(alive, token, policy.pad_id)
         ids.append(token)
         masks.append(alive)
-        logprobs.append(_chosen_logprob(logits, token, alive))
+        logprobs.append(_chosen_logprob(logits / sampling.scored_temperature, token, alive))
         alive = alive & (token != policy.eos_id)
         if not alive.any() or step + 1 == sampling.max_new_tokens:
             break

@@ -41,4 +41,4 @@ class Learner:
     def logprobs(self, policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor) -> Tensor:
         """[B*G, L] log-probabilities of completions, G consecutive rows a prompt."""
         score = prefix_logprobs if self.share_prompt else dense_logprobs
-        return score(policy, prompts, ids, mask)
+        return score(policy, prompts, ids, mask, self.sampling.scored_temperature if self.sampling else 1.0)

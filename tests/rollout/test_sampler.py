@@ -40,9 +40,9 @@ def biased(policy):
         hook.remove()
 
 
-def error_of(policy, encoded, rollout):
+def error_of(policy, encoded, rollout, temperature=1.0):
     with torch.no_grad():
-        dense = dense_logprobs(policy, encoded, rollout.ids, rollout.completion_mask)
+        dense = dense_logprobs(policy, encoded, rollout.ids, rollout.completion_mask, temperature)
     return float((dense - rollout.logprobs).abs().max())
 
 
@@ -52,7 +52,7 @@ def test_logprobs_are_those_of_the_training_forward(policy, encoded, sampling):
     rollout = sample_completions(policy, encoded, sampling, range(3 * sampling.group_size))
     assert rollout.ids.shape == rollout.completion_mask.shape == rollout.logprobs.shape
     assert len(rollout.texts) == len(rollout.ids) == 3 * sampling.group_size
-    assert error_of(policy, encoded, rollout) < 1e-5
+    assert error_of(policy, encoded, rollout, sampling.scored_temperature) < 1e-5
 
 
 def test_wrong_positions_after_the_prompt_are_caught(policy, encoded, monkeypatch):
