@@ -15,6 +15,10 @@ from o3v.rollout.sampler import Sampling
 Update = Callable[[Tensor, bool], float]
 """(loss, is the last part of this update) -> gradient norm when the optimizer stepped, else nan."""
 
+Plan = Callable[[int], object]
+"""Told once a step, before the first update, how many updates follow. Processes of a run must make equally many, so one
+that has fewer (groups without a signal, samples that cannot be read) joins the others' with a gradient of zero."""
+
 
 @dataclass(frozen=True)
 class Learner:

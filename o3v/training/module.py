@@ -92,6 +92,7 @@ class GroundingModule(LightningModule):
         self._learner = learner
         self._optimization = optimization
         self._total_batches = total_batches
+        self._joins = 0
 
     def training_step(self, batch: Batch, _: int) -> None:
         """One batch: `sft_step` or `rl_step`, as the objective says."""
@@ -99,9 +100,11 @@ class GroundingModule(LightningModule):
         self._set_lr(self.batches_done / self._total_batches)
         progress = (self.batches_done + 1) / self._total_batches
         if self._learner.objective.needs_rollout:
-            metrics, self.experience = rl_step(self._learner, batch, progress, self._update)
+            metrics, self.experience = rl_step(self._learner, batch, progress, self._update, self._plan)
         else:
-            metrics = sft_step(self._learner, batch, self._update)
+            metrics = sft_step(self._learner, batch, self._update, self._plan)
+        for _ in range(self._joins):
+            self._update(self._zero(), True)
         self.step_metrics = metrics | {"lr": self.optimizers().param_groups[0]["lr"]}  # type: ignore[union-attr]
         self.batches_done += 1
         self._show(metrics)
@@ -141,6 +144,15 @@ class GroundingModule(LightningModule):
         optimizer.step()  # type: ignore[union-attr]
         optimizer.zero_grad()  # type: ignore[union-attr]
         return float(norm)
+
+    def _plan(self, updates: int) -> None:
+        """Agree with the other processes on the number of updates; notes how many this one has to join without own."""
+        most = self.trainer.strategy.reduce(torch.tensor(updates, device=self.device), reduce_op="max")
+        self._joins = int(most) - updates
+
+    def _zero(self) -> Tensor:
+        """A loss whose gradient is zero for every weight, so that all processes exchange the same gradients."""
+        return torch.stack([(weight * 0).sum() for weight in self.model.parameters() if weight.requires_grad]).sum()
 
     def _show(self, metrics: dict[str, float]) -> None:
         for name in ("loss", "reward"):

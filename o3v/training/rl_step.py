@@ -13,7 +13,7 @@ from o3v.data.stream import Batch, Example
 from o3v.grounding.parse import parse_completion
 from o3v.models.policy import Encoded
 from o3v.rollout.sampler import sample_completions
-from o3v.training.learner import Learner, Update
+from o3v.training.learner import Learner, Plan, Update
 from o3v.training.rl_metrics import rollout_metrics
 from o3v.types import Completion, RewardTable, Rollout
 
@@ -38,7 +38,7 @@ class Experience:
 
 
 def rl_step(
-    learner: Learner, batch: Batch, progress: float, update: Update
+    learner: Learner, batch: Batch, progress: float, update: Update, plan: Plan = int
 ) -> tuple[dict[str, float], Experience | None]:
     """Sample, judge, and learn from one batch of prompts.
 
@@ -47,15 +47,17 @@ def rl_step(
         batch: B prompts.
         progress: share of the run that is done after this step, 0 to 1; reward schedules follow it.
         update: applies a loss.
+        plan: is told how many updates follow.
 
     Returns:
         Metrics, and the experience for tables and pictures (None when no sample of the batch could be read).
     """
     if batch.encoded is None:
+        plan(0)
         return {}, None
     prompts = batch.encoded.to(learner.policy.device)
     experience = collect(learner, batch, prompts, progress)
-    metrics = rollout_metrics(experience) | _learn(learner, prompts, experience, update)
+    metrics = rollout_metrics(experience) | _learn(learner, prompts, experience, update, plan)
     return metrics, experience
 
 
@@ -91,15 +93,17 @@ def _in_groups(texts: Sequence[str], group_size: int) -> list[Sequence[str]]:
     return [texts[i : i + group_size] for i in range(0, len(texts), group_size)]
 
 
-def _learn(learner: Learner, prompts: Encoded, experience: Experience, update: Update) -> dict[str, float]:
+def _learn(learner: Learner, prompts: Encoded, experience: Experience, update: Update, plan: Plan) -> dict[str, float]:
     """`updates_per_rollout` passes over the groups that have a gradient, in `minibatches` parts each."""
     objective = learner.objective
     active = _active_groups(experience.advantages)
-    if not active:
+    parts = _split(active, objective.minibatches) if active else []
+    plan(objective.updates_per_rollout * len(parts))
+    if not parts:
         return {"skipped_update": 1.0}
     sums: dict[str, list[float]] = {}
     for _ in range(objective.updates_per_rollout):
-        for groups in _split(active, objective.minibatches):
+        for groups in parts:
             for name, value in _update_on(learner, prompts, experience, groups, update).items():
                 sums.setdefault(name, []).append(value)
     return {"skipped_update": 0.0} | {name: sum(values) / len(values) for name, values in sums.items()}

@@ -11,15 +11,16 @@ from o3v.errors import DataError
 from o3v.models.logprobs import dense_logprobs, dense_logprobs_with_prompt
 from o3v.models.policy import Encoded
 from o3v.objectives.sft import ChatTokens
-from o3v.training.learner import Learner, Update
+from o3v.training.learner import Learner, Plan, Update
 
 
-def sft_step(learner: Learner, batch: Batch, update: Update) -> dict[str, float]:
-    """Teach the targets of a batch; returns metrics.
+def sft_step(learner: Learner, batch: Batch, update: Update, plan: Plan = int) -> dict[str, float]:
+    """Teach the targets of a batch; returns metrics. `update` applies a loss, `plan` is told how many follow.
 
     Raises:
         DataError: the data has no reasoning to learn (an RL file).
     """
+    plan(0 if batch.encoded is None else 1)
     if batch.encoded is None:
         return {}
     if batch.target_ids is None or batch.target_mask is None:

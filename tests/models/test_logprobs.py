@@ -29,7 +29,7 @@ def expected(policy, batch):
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
 
-def plain_forward(policy, prompt, completion):
+def plain_forward(policy, prompt, completion, temperature=1.0):
     encoded = policy.encode([prompt])
     with torch.no_grad():
         logits = policy.model(
@@ -40,7 +40,7 @@ def plain_forward(policy, prompt, completion):
             image_grid_thw=encoded.image_grid_thw,
         ).logits[0, encoded.input_ids.shape[1] - 1 : -1]
     logits[:, list(policy.banned_ids)] = -torch.inf
-    return logits.log_softmax(-1).gather(1, completion[:, None])[:, 0]
+    return (logits / temperature).log_softmax(-1).gather(1, completion[:, None])[:, 0]
 
 
 def error_of(policy, encoded, batch, expected, way="prefix"):
@@ -64,6 +64,16 @@ def relative(found, wanted):
 def test_equal_to_the_librarys_own_forward(policy, batch, expected, way):
     assert float(expected[batch[3]].std()) > 0.5  # a constant would agree with anything
     assert error_of(policy, batch[1], batch, expected, way) < 1e-5
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_at_another_temperature(policy, batch, way):
+    prompts, encoded, ids, mask = batch
+    with torch.no_grad():
+        found = WAYS[way](policy, encoded, ids, mask, 0.6)
+    for n in range(len(ids)):
+        wanted = plain_forward(policy, prompts[n // 2], ids[n][mask[n]], 0.6)
+        assert torch.allclose(found[n][mask[n]], wanted, atol=2e-5)
 
 
 def test_masked_positions_are_zero(policy, batch):

@@ -89,3 +89,10 @@ class LettersTerm:
 
     def __call__(self, completion, row, progress):
         return sum(c < "n" for c in completion.text) / max(len(completion.text), 1)
+
+
+class StillsTerm(LettersTerm):
+    """The same for still images only: groups of clips teach nothing, so processes of a run differ in their updates."""
+
+    def __call__(self, completion, row, progress):
+        return 0.5 if row.image_path is None else super().__call__(completion, row, progress)

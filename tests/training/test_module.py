@@ -101,3 +101,32 @@ def test_a_reference_on_the_gpu(tmp_path, monkeypatch):
     session.module._learner = learner
     session.fit()
     assert learner.reference.model.device.type == "cuda" and session.recorder.metrics[0]["kl"] < 1e-6
+
+
+def test_a_process_joins_the_updates_that_others_make_more(tmp_path, monkeypatch):
+    """The other process is played by the reduction that both take part in; two real ones: tests/test_processes.py."""
+    from lightning.pytorch.strategies import SingleDeviceStrategy
+
+    planned, losses = [], []
+
+    def most(self, tensor, *_, reduce_op=None, **__):
+        if reduce_op != "max":  # the progress bar's
+            return tensor
+        planned.append(int(tensor))
+        return torch.tensor(3)
+
+    def counted(self, loss, is_last, right=GroundingModule._update):
+        losses.append(float(loss.detach()))
+        return right(self, loss, is_last)
+
+    monkeypatch.setattr(SingleDeviceStrategy, "reduce", most)
+    monkeypatch.setattr(GroundingModule, "_update", counted)
+    Session(tmp_path, batches=1, save_every=9).fit()
+    assert planned == [1]
+    assert len(losses) == 3 and losses[0] > 0 and losses[1:] == [0.0, 0.0]
+
+
+def test_a_joined_update_has_a_zero_gradient_for_every_weight(fresh_policy):
+    module = GroundingModule(learner_of(fresh_policy), BASE, 2)
+    module._zero().backward()
+    assert all(p.grad is not None and not p.grad.any() for p in fresh_policy.model.parameters())

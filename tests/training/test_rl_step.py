@@ -82,9 +82,9 @@ def test_prompts_alone_take_the_same_completions_when_the_seeds_are_theirs(fresh
 def test_groups_without_a_signal_are_left_out_and_counted(policy, batch, monkeypatch):
     scored = []
 
-    def counting(policy, prompts, ids, mask, right=prefix_logprobs):
+    def counting(policy, prompts, ids, *rest):
         scored.append((len(prompts.input_ids), len(ids)))
-        return right(policy, prompts, ids, mask)
+        return prefix_logprobs(policy, prompts, ids, *rest)
 
     monkeypatch.setattr("o3v.training.learner.prefix_logprobs", counting)
     metrics, _ = rl_step(learner_of(policy, rewards=LengthReward(flat=("s1",))), batch, 1.0, lambda loss, last: 0.0)
