@@ -35,22 +35,27 @@ TRIVIAL = ("all_whole", "all_constant")
 
 @dataclass(frozen=True)
 class Chain:
-    """One seed's stages.
+    """Stages that follow each other in one process.
 
     Attributes:
-        seed: of every stage.
+        seed: of every stage; None for the evaluation of the base weights, which no seed changes.
         overrides: stage (common, sft, gspo, evaluation) -> overrides of its run.
         output_dir: below which all runs stand.
     """
 
-    seed: int
+    seed: int | None
     overrides: dict[str, list[str]]
     output_dir: str
 
     @property
+    def name(self) -> str:
+        """For files and the screen."""
+        return "base" if self.seed is None else f"seed-{self.seed}"
+
+    @property
     def summary(self) -> Path:
         """What the chain ended with: the folders of its evaluations."""
-        return Path(self.output_dir) / "demo" / f"seed-{self.seed}.json"
+        return Path(self.output_dir) / "demo" / f"{self.name}.json"
 
 
 @command(config_name="demo")
@@ -61,19 +66,24 @@ def main(cfg: DictConfig) -> float | None:
     plain = resolve(cfg)
     output_dir = plain["paths"]["output_dir"]
     stages = {name: plain[name] for name in ("common", "sft", "gspo", "evaluation")}
-    chains = [Chain(seed, stages, output_dir) for seed in plain["seeds"]]
+    chains = [Chain(seed, stages, output_dir) for seed in (None, *plain["seeds"])]
     started = time.monotonic()
     _write_data(chains[0])
-    base = _evaluate(chains[0], "base", None)
     _run_chains(chains)
-    _show(chains, base, time.monotonic() - started)
+    _show(chains, time.monotonic() - started)
     return None
 
 
 def run_chain(chain: Chain) -> None:
-    """All stages of one seed, in order; what is finished is skipped."""
+    """All stages of a chain, in order; what is finished is skipped. Writes the summary."""
     from o3v.tracking.run import RunFolder
 
+    done = {"evaluations": {"base": _evaluate(chain, "base", None)}} if chain.seed is None else _run_seed(chain)
+    RunFolder(chain.summary.parent).write_json(chain.summary.name, done)
+
+
+def _run_seed(chain: Chain) -> dict[str, Any]:
+    """SFT, GSPO on it, SFT for the CPU time of both; then what each has learned."""
     sft = _train(chain, "sft", [])
     gspo = _train(chain, "gspo", [f"init_from={sft['model']}"])
     share = (sft["cpu_s"] + gspo["cpu_s"]) / sft["cpu_s"]
@@ -85,7 +95,7 @@ def run_chain(chain: Chain) -> None:
         f"SFT of equal CPU time, seed {chain.seed}": _evaluate(chain, "sft_longer", longer["model"]),
     }
     seconds = {"sft": sft["cpu_s"], "gspo": gspo["cpu_s"], "sft_longer": longer["cpu_s"]}
-    RunFolder(chain.summary.parent).write_json(chain.summary.name, {"evaluations": folders, "cpu_s": seconds})
+    return {"evaluations": folders, "cpu_s": seconds}
 
 
 def _train(chain: Chain, stage: str, more: list[str]) -> dict[str, Any]:
@@ -128,28 +138,26 @@ def _write_data(chain: Chain) -> None:
 
 
 def _run_chains(chains: list[Chain]) -> None:
-    """One process a seed; stops all when one fails.
+    """One process a chain; stops all when one fails.
 
     Raises:
         UserError: a chain failed; names its log.
     """
     from o3v.errors import UserError
 
-    left = [chain for chain in chains if not chain.summary.is_file()]
-    processes = {chain.seed: _start(chain) for chain in left}
+    processes = {chain.name: _start(chain) for chain in chains}
     try:
-        _watch(processes, left)
+        _watch(processes, chains)
+        failed = [chain for chain in chains if processes[chain.name].exitcode]
     finally:
         for process in processes.values():
             process.terminate()
-    failed = [seed for seed, process in processes.items() if process.exitcode]
-    if failed:
-        logs = ", ".join(str(_log_file(chain)) for chain in left if chain.seed in failed)
-        raise UserError(f"the stages of seed {failed} failed; the last lines of {logs} say why")
+    for chain in failed:
+        raise UserError(f"the stages of {chain.name} failed; the last lines of {_log_file(chain)} say why")
 
 
 def _start(chain: Chain) -> BaseProcess:
-    process = get_context("spawn").Process(target=_in_process, args=(chain,), name=f"seed-{chain.seed}")
+    process = get_context("spawn").Process(target=_in_process, args=(chain,), name=chain.name)
     process.start()
     return process
 
@@ -181,19 +189,19 @@ def _in_process(chain: Chain) -> None:
     run_chain(chain)
 
 
-def _watch(processes: dict[int, BaseProcess], chains: list[Chain]) -> None:
-    """Show what each seed is doing until all have ended or one has failed."""
+def _watch(processes: dict[str, BaseProcess], chains: list[Chain]) -> None:
+    """Show what each chain is doing until all have ended or one has failed."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        bars = {chain.seed: progress.add_task(f"seed {chain.seed}", total=None, state="starting") for chain in chains}
+        bars = {chain.name: progress.add_task(chain.name, total=None, state="starting") for chain in chains}
         while any(process.is_alive() for process in processes.values()):
             if any(process.exitcode for process in processes.values()):
                 return
             for chain in chains:
-                progress.update(bars[chain.seed], state=_last_line(_log_file(chain)))
+                progress.update(bars[chain.name], state=_last_line(_log_file(chain)))
             time.sleep(1.0)
 
 
@@ -203,7 +211,7 @@ def _last_line(path: Path) -> str:
     return lines[-1][-100:].split(": ", 1)[-1] if lines else "starting"
 
 
-def _show(chains: list[Chain], base: str, seconds: float) -> None:
+def _show(chains: list[Chain], seconds: float) -> None:
     """Print the tables, write the report, draw one answer."""
     import json
 
@@ -213,17 +221,19 @@ def _show(chains: list[Chain], base: str, seconds: float) -> None:
     from o3v.benchmarks.report import write_report
 
     summaries = [json.loads(chain.summary.read_text()) for chain in chains]
-    folders = {"base": base} | {name: path for summary in summaries for name, path in summary["evaluations"].items()}
+    folders = {name: path for summary in summaries for name, path in summary["evaluations"].items()}
     results = {name: read_records(Path(path) / "records.jsonl") for name, path in folders.items()}
-    report = _report(chains, results)
-    folder = chains[0].summary.parent
+    seeds = chains[1:]
+    report = _report(seeds, results)
+    folder = seeds[0].summary.parent
     write_report(report, folder, COLUMNS)
     console = Console(width=180)
     console.print(report.results_grid(COLUMNS).rich())
     console.print(report.differences_grid(("reward/total",)).rich())
-    picture = _draw(chains[0], results[f"SFT + GSPO, seed {chains[0].seed}"], folder)
-    for chain, summary in zip(chains, summaries, strict=True):
-        console.print(f"seed {chain.seed}: CPU seconds of training {summary['cpu_s']}")
+    picture = _draw(seeds[0], results[f"SFT + GSPO, seed {seeds[0].seed}"], folder)
+    for chain, summary in zip(seeds, summaries[1:], strict=True):
+        spent = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in summary["cpu_s"].items())
+        console.print(f"{chain.name}: CPU time of training: {spent}")
     console.print(f"{seconds:.0f} s in all; report {folder}/report.md, evidence {picture}, runs: make ui")
 
 

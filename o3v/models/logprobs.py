@@ -87,9 +87,7 @@ def read_prompts(policy: Policy, prompts: Encoded) -> Prefix:
     return Prefix(output.past_key_values, output.last_hidden_state[:, -1], prompts.attention_mask, next_position)
 
 
-def prefix_logprobs(
-    policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor, temperature: float = 1.0
-) -> Tensor:
+def prefix_logprobs(policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
     """Log-probabilities of G completions a prompt with one pass over each prompt.
 
     Args:
@@ -118,9 +116,7 @@ def prefix_logprobs(
     return token_logprobs(policy, hidden, ids, mask, temperature)
 
 
-def dense_logprobs(
-    policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor, temperature: float = 1.0
-) -> Tensor:
+def dense_logprobs(policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
     """The same as `prefix_logprobs` with every row carrying its prompt; see there for shapes."""
     hidden = _dense_hidden(policy, prompts, ids, mask)
     return token_logprobs(policy, hidden[:, -ids.shape[1] - 1 : -1], ids, mask, temperature)
