@@ -14,6 +14,7 @@ from o3v.cli import command
 
 if TYPE_CHECKING:
     from o3v.data.captions import Captions
+    from o3v.models.family import Family
     from o3v.models.policy import Policy
 
 
@@ -38,7 +39,7 @@ def main(cfg: DictConfig) -> float | None:
     spec, settings = build(cfg, "model"), build(cfg, "trainer")
     policy = make_policy(spec, _tokenizer(captions, spec.family, cfg.vocab_size), cfg.seed)
     learner = Learner(policy, None, SFTObjective(trained_on="assistant"), None, None, cfg.seed, share_prompt=False)
-    stream = CaptionStream(captions, cfg.seed, policy.box_scale, captions.steps)
+    stream = CaptionStream(captions, cfg.seed, policy.family, captions.steps)
     module = GroundingModule(learner, build(cfg, "optim"), captions.steps)
     loader = BatchLoader(stream, policy, settings.num_workers)
     fit(
@@ -63,7 +64,7 @@ def _tokenizer(captions: Captions, family_name: str, vocab_size: int) -> Any:
     from o3v.types import Task
 
     family = find_family(family_name)
-    corpus = [text for step in range(200) for text in _texts(captions, step * captions.steps // 200, family.box_scale)]
+    corpus = [text for step in range(200) for text in _texts(captions, step * captions.steps // 200, family)]
     rows = [draw_row(captions.world, task, seed)[0] for task in Task for seed in range(300)]
     corpus += [str(row[key]) for row in rows for key in ("question", "answer")]
     corpus += [row["reasoning_process"].split("<obj>")[0] for row in rows]
@@ -71,8 +72,8 @@ def _tokenizer(captions: Captions, family_name: str, vocab_size: int) -> Any:
     return train_tokenizer(corpus, phrases, vocab_size)
 
 
-def _texts(captions: Captions, step: int, scale: Any) -> list[str]:
-    prompts = captions.prompts(0, step, scale)
+def _texts(captions: Captions, step: int, family: Family) -> list[str]:
+    prompts = captions.prompts(0, step, family)
     return [text for p in prompts for text in (p.target or "", str(p.parts[-1]))]
 
 
@@ -91,7 +92,7 @@ def caption_scores(policy: Policy, captions: Captions, count: int) -> dict[str, 
 
     policy.model.eval()
     greedy = Sampling(group_size=1, temperature=0.0, top_p=1.0, top_k=0, max_new_tokens=96)
-    asked = [p for k in range(count) for p in captions.prompts(99 + k, captions.steps - 1, policy.box_scale)]
+    asked = [p for k in range(count) for p in captions.prompts(99 + k, captions.steps - 1, policy.family)]
     scores: dict[str, list[float]] = {}
     for kind in ("still", "clip"):
         chosen = [p for p in asked if str(p.parts[-1]).startswith("the ") and (kind == "clip") == bool(p.clip.times_s)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -26,7 +25,7 @@ torch.set_num_threads(1)
 CONF = Path(__file__).parents[1] / "conf"
 FAMILIES = ("qwen2_5_vl", "qwen3_vl")
 PHRASES = ("Frame ", " at ", "s: ", "\nThe video is in total ", " seconds.\n", *SYSTEM_TEXTS.values())
-WORLD = ShapesWorld(  # frames of 3x3 visual tokens of Qwen2.5-VL
+WORLD = ShapesWorld(  # frames of 3x3 visual tokens
     frame_px=84,
     n_frames=4,
     fps=1.0,
@@ -41,10 +40,6 @@ WORLD = ShapesWorld(  # frames of 3x3 visual tokens of Qwen2.5-VL
     max_visible=3,
     noise=4.0,
 )
-WORLDS = {  # Qwen3-VL's visual tokens are 32 px wide
-    "qwen2_5_vl": WORLD,
-    "qwen3_vl": replace(WORLD, frame_px=96, size_px=32, grid_px=16, speed_px=16),
-}
 
 
 def spec(family: str, path: str = "nowhere", root: str = "nowhere") -> ModelSpec:
@@ -54,10 +49,10 @@ def spec(family: str, path: str = "nowhere", root: str = "nowhere") -> ModelSpec
     return ModelSpec(**values | {"path": path, "root": root})
 
 
-def captions(family: str, steps: int = 4, batch: int = 8) -> Captions:
+def captions(steps: int = 4, batch: int = 8) -> Captions:
     """Every kind of caption in one stage."""
     weights = dict.fromkeys([*STILL_CAPTIONS, *CLIP_CAPTIONS], 1.0)
-    return Captions(WORLDS[family], [CaptionStage(1.0, batch, weights, 2)], steps)
+    return Captions(WORLD, [CaptionStage(1.0, batch, weights, 2)], steps)
 
 
 @cache
@@ -65,7 +60,7 @@ def tokenizer():
     """One small tokenizer for both families: words and numbers of the generated world."""
     texts = []
     for family in FAMILIES:
-        for prompt in captions(family, 1, 96).prompts(0, 0, find_family(family).box_scale):
+        for prompt in captions(1, 96).prompts(0, 0, find_family(family)):
             texts += [prompt.target or "", str(prompt.parts[-1])]
     rows = [draw_row(WORLD, task, seed)[0] for task in Task for seed in range(8)]
     texts += [str(row[key]) for row in rows for key in ("question", "answer", "reasoning_process")]
@@ -91,15 +86,13 @@ def saved_policy(family: str, folder: Path, scale: float = 1.0) -> Path:
 
 def still_prompt(policy: Policy, seed: int = 0, question: str = "Where is it?") -> Prompt:
     """One frame without a time."""
-    world = WORLDS[policy.family.name]
-    clip = clip_of(world, world.still(seed))
+    clip = clip_of(WORLD, WORLD.still(seed), policy.family)
     return _prompt(policy, clip, Task.VISUAL_QA, question, "<obj>red circle</obj>")
 
 
 def clip_prompt(policy: Policy, frames: int = 3, seed: int = 0, question: str = "When is it seen?") -> Prompt:
     """Several frames with their times."""
-    world = WORLDS[policy.family.name]
-    full = clip_of(world, world.scene(seed))
+    full = clip_of(WORLD, WORLD.scene(seed), policy.family)
     clip = Clip(full.frames[:frames], full.times_s[:frames], full.duration_s, full.original_size_px)
     target = render_target("It is seen from 1.0 to 2.0.", "From <t>1.0</t>s to <t>2.0</t>s")
     return _prompt(policy, clip, Task.TEMPORAL_QA, question, target)

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from o3v.data.shapes import Scene, ShapeObject, ShapesWorld, render
+from o3v.models.family import Family
 from o3v.prompts.build import interleave
 from o3v.types import BoxScale, Clip, Prompt
+from o3v.video.geometry import resize
 
 
 @dataclass(frozen=True)
@@ -91,37 +93,36 @@ class Captions:
     stages: list[CaptionStage]
     steps: int
 
-    def prompts(self, seed: int, step: int, scale: Callable[[tuple[int, int]], BoxScale]) -> list[Prompt]:
+    def prompts(self, seed: int, step: int, family: Family) -> list[Prompt]:
         """The prompts of one step.
 
         Args:
             seed: the run's seed; its scenes lie outside the ranges from which data sets are drawn.
             step: number of the batch.
-            scale: frame size in pixels -> box units of the model family.
+            family: whose frames and box units.
         """
         stage = next(s for s in self.stages if step < s.until * self.steps)
         rng = np.random.default_rng([seed, step, 3])
         kinds = rng.choice(list(stage.weights), stage.batch, p=_normalised(list(stage.weights.values())))
-        return [self._prompt(str(kind), rng, stage.max_objects, scale) for kind in kinds]
+        return [self._prompt(str(kind), rng, stage.max_objects, family) for kind in kinds]
 
-    def _prompt(
-        self, kind: str, rng: np.random.Generator, max_objects: int, scale: Callable[[tuple[int, int]], BoxScale]
-    ) -> Prompt:
+    def _prompt(self, kind: str, rng: np.random.Generator, max_objects: int, family: Family) -> Prompt:
         number = int(rng.integers(2**40, 2**41))
         n_objects = int(rng.integers(self.world.min_objects, max_objects + 1))
         still = kind in STILL_CAPTIONS
         scene = self.world.still(number, n_objects) if still else self.world.scene(number, n_objects)
-        clip = clip_of(self.world, scene)
+        clip = clip_of(self.world, scene, family)
         asked = scene.objects[int(rng.integers(len(scene.objects)))]
         write = STILL_CAPTIONS[kind] if still else CLIP_CAPTIONS[kind]
-        box_scale = scale(clip.size_px)
+        box_scale = family.box_scale(clip.size_px)
         question, target = write(_View(self.world, scene, box_scale), asked)
         return Prompt("", (*interleave(clip), question), clip, box_scale, target)
 
 
-def clip_of(world: ShapesWorld, scene: Scene) -> Clip:
-    """A scene as a clip, straight from the renderer (no file, no codec)."""
-    frames = render(world, scene)
+def clip_of(world: ShapesWorld, scene: Scene, family: Family) -> Clip:
+    """A scene as a clip, straight from the renderer (no file, no codec), in a size that the family takes."""
+    side = max(1, round(world.frame_px / family.factor)) * family.factor
+    frames = np.stack([resize(frame, side, side) for frame in render(world, scene)])
     times_s = () if scene.n_frames == 1 else tuple(world.time_s(k) for k in range(scene.n_frames))
     duration_s = 0.0 if scene.n_frames == 1 else scene.n_frames / world.fps
     return Clip(frames, times_s, duration_s, (world.frame_px, world.frame_px))

@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 from o3v.data.captions import Captions
 from o3v.data.mix import MixOrder
 from o3v.errors import MediaError
+from o3v.models.family import Family
 from o3v.models.policy import Encoded, Policy
-from o3v.types import BoxScale, Prompt, Sample
+from o3v.types import Prompt, Sample
 
 Prepare = Callable[[Sample], Prompt]
 
@@ -110,7 +111,7 @@ class CaptionStream:
 
     captions: Captions
     seed: int
-    scale: Callable[[tuple[int, int]], BoxScale]
+    family: Family
     steps: int
 
     def number(self, index: int) -> int:
@@ -119,7 +120,7 @@ class CaptionStream:
 
     def read(self, index: int) -> tuple[list[Example], list[tuple[Sample, MediaError]]]:
         """See `Stream`."""
-        prompts = self.captions.prompts(self.seed, index, self.scale)
+        prompts = self.captions.prompts(self.seed, index, self.family)
         return [Example(None, prompt) for prompt in prompts], []
 
 

@@ -149,12 +149,12 @@ def test_targets_only_where_every_prompt_has_one(policy):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_captions_are_batches_too(policy, workers):
-    captions = tiny.captions("qwen2_5_vl", steps=3, batch=4)
-    stream = CaptionStream(captions, 0, policy.box_scale, captions.steps)
+    captions = tiny.captions(steps=3, batch=4)
+    stream = CaptionStream(captions, 0, policy.family, captions.steps)
     batches = list(BatchLoader(stream, policy, workers))
     assert [len(batch.examples) for batch in batches] == [4, 4, 4]
     assert all(example.sample is None for batch in batches for example in batch.examples)
-    expected = captions.prompts(0, 1, policy.box_scale)
+    expected = captions.prompts(0, 1, policy.family)
     assert policy.decode(batches[1].target_ids) == [prompt.target for prompt in expected]
 
 
