@@ -110,6 +110,15 @@ def test_answering_about_a_still_image(stages):
     assert (out / "answers" / "visual_qa_00000-where-is-it.png").is_file()
 
 
+def test_a_setting_that_cannot_do_what_it_says_is_told_at_the_start(tmp_path, caplog):
+    base = tiny.saved_policy("qwen2_5_vl", tmp_path / "base")
+    overrides = ("logger=none", *QUIET, *SMALL, "trainer.batches=1", f"init_from={base}")
+    loss = commands.run("train", tmp_path, *overrides, "objective=sft_reference")
+    assert loss > 0 and "also trains on the system text" in caplog.text
+    commands.run("train", tmp_path, *overrides, "objective=gspo_reference", "rollout.group_size=2")
+    assert "clipping never acts" in caplog.text
+
+
 # ---- the official layout, on a real clip
 
 REAL_FRAMES = (

@@ -8,11 +8,11 @@ from o3v.models.load import load_policy
 from tests import commands, tiny
 from tests.commands import QUIET, run_folder
 
-STAGES = "captions.stages=[{_target_: o3v.data.captions.CaptionStage, until: 1.0, batch: 4, max_objects: 2, weights: %s}]"
+STAGE = "{_target_: o3v.data.captions.CaptionStage, until: 1.0, batch: 4, max_objects: 2, weights: %s}"
 SMALL = (
     "logger=jsonl",
     "captions.steps=3",
-    STAGES % "{tagged: 1.0, claims: 1.0, tracks: 1.0}",
+    f"captions.stages=[{STAGE % '{tagged: 1.0, claims: 1.0, tracks: 1.0}'}]",
     "trainer.save_every=2",
     "world.n_frames=4",
     "world.max_visible=3",

@@ -68,8 +68,8 @@ def tokenizer():
     return train_tokenizer(texts, PHRASES, 560)
 
 
-def random_policy(family: str, scale: float = 3.0, seed: int = 0) -> Policy:
-    """A random model whose matrices are enlarged, so that log-probabilities vary from token to token."""
+def random_policy(family: str, scale: float = 2.0, seed: int = 0) -> Policy:
+    """A random model whose matrices are enlarged, so that log-probabilities vary (standard deviation about 1)."""
     policy = make_policy(spec(family), tokenizer(), seed)
     with torch.no_grad():
         for weight in policy.model.parameters():

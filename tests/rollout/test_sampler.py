@@ -1,5 +1,6 @@
 """Sampling: the log-probabilities it reports, what decides a draw, and what can never be drawn."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -53,6 +54,12 @@ def test_logprobs_are_those_of_the_training_forward(policy, encoded, sampling):
     assert rollout.ids.shape == rollout.completion_mask.shape == rollout.logprobs.shape
     assert len(rollout.texts) == len(rollout.ids) == 3 * sampling.group_size
     assert error_of(policy, encoded, rollout, sampling.scored_temperature) < 1e-5
+
+
+def test_in_double_precision_nothing_but_the_heads_rounding_is_left(policy, encoded):
+    double = replace(policy, model=copy.deepcopy(policy.model).double())
+    exact = replace(encoded, pixel_values=encoded.pixel_values.double())
+    assert error_of(double, exact, sample_completions(double, exact, FREE, range(6))) < 2e-6  # the head is float32
 
 
 def test_wrong_positions_after_the_prompt_are_caught(policy, encoded, monkeypatch):
