@@ -69,10 +69,13 @@ class ModelSpec:
             if (place / "config.json").is_file():
                 return place
         searched = ", ".join(str(p.absolute()) for p in places)
-        raise ConfigError(
-            f"model.path={self.path!r}: no config.json found; looked in {searched}. Download the model there or set "
-            "paths.model_root. Nothing is downloaded at run time."
-        )
+        raise ConfigError(f"model.path={self.path!r}: no config.json found; looked in {searched}. {self._remedy()}")
+
+    def _remedy(self) -> str:
+        """How weights that are not there are come by."""
+        if self.architecture is None:
+            return "Download the model there or set paths.model_root. Nothing is downloaded at run time."
+        return f"Make it with python -m o3v.pretrain model={self.path}, and give the folder of that run as init_from."
 
 
 def load_policy(spec: ModelSpec, folder: str | Path | None = None) -> Policy:
