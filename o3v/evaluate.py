@@ -111,12 +111,15 @@ def _respondent(cfg: DictConfig, run: Run) -> Any:
 
 def respond_with(policy: Policy, sampling: Sampling, seed: int) -> Callable[[Sequence[Prompt]], list[str]]:
     """Prompts -> one text each, by this model; what a prompt is answered does not depend on its neighbours."""
+    from o3v.errors import ConfigError
     from o3v.rollout.sampler import sample_completions
+
+    if sampling.group_size != 1:
+        raise ConfigError(f"rollout.group_size={sampling.group_size}: a question is answered once; allowed is 1")
 
     def respond(prompts: Sequence[Prompt]) -> list[str]:
         encoded = policy.encode(prompts).to(policy.device)
-        seeds = [seed] * (len(prompts) * sampling.group_size)
-        return list(sample_completions(policy, encoded, sampling, seeds).texts)
+        return list(sample_completions(policy, encoded, sampling, [seed] * len(prompts)).texts)
 
     return respond
 
