@@ -1,7 +1,7 @@
 """Captions of generated scenes: what the tiny base model is pretrained on.
 
 A real base model arrives knowing how to see and how to write coordinates; these captions give the tiny one the same,
-without teaching the think/answer format that SFT is for. The order matters (measured, see experiments/tiny_base):
+without teaching the think/answer format that SFT is for. The order matters (found in trials before this code):
 a colour word followed directly by its numbers is learned in minutes, the same with tags in between is not. So names
 and numbers come first, tags later, moving objects last.
 """
