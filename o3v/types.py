@@ -140,14 +140,15 @@ class Prompt:
 
     Attributes:
         system: the task's system text.
-        parts: the user's turn in order: a string is text, an integer the index of a frame of `clip`.
+        parts: the user's turn in order: a string is text, an integer the index of a frame of `clip` (an image), a tuple
+            of indices one native video of these frames, ascending.
         clip: the frames.
         box_scale: units of boxes in `target` and in what the model will write.
         target: the assistant's turn (SFT), boxes in the model's units; None where there is none to learn.
     """
 
     system: str
-    parts: tuple[str | int, ...]
+    parts: tuple[str | int | tuple[int, ...], ...]
     clip: Clip
     box_scale: BoxScale
     target: str | None

@@ -61,11 +61,14 @@ def prompt_positions(policy: Policy, prompts: Encoded) -> tuple[Tensor, Tensor]:
     keeps from an earlier call (`rope_deltas`) can never enter. Computed on the host: the library's loop over rows and
     images would stall an accelerator at every number it reads.
     """
-    host = replace(prompts, pixel_values=prompts.pixel_values[:0]).to("cpu")
+    no_pixels, no_frames = prompts.pixel_values[:0], prompts.pixel_values_videos[:0]
+    host = replace(prompts, pixel_values=no_pixels, pixel_values_videos=no_frames).to("cpu")
     positions, _ = policy.model.model.get_rope_index(
         host.input_ids,
         mm_token_type_ids=host.mm_token_type_ids,
         image_grid_thw=host.image_grid_thw if len(host.image_grid_thw) else None,
+        video_grid_thw=host.video_grid_thw if len(host.video_grid_thw) else None,
+        second_per_grid_ts=host.second_per_grid_ts if len(host.video_grid_thw) else None,
         attention_mask=host.attention_mask,
     )
     next_position = positions.masked_fill(host.attention_mask[None] == 0, -1).amax((0, 2)) + 1
@@ -79,8 +82,7 @@ def read_prompts(policy: Policy, prompts: Encoded) -> Prefix:
         input_ids=prompts.input_ids,
         attention_mask=prompts.attention_mask,
         position_ids=positions,
-        pixel_values=prompts.pixel_values if len(prompts.image_grid_thw) else None,
-        image_grid_thw=prompts.image_grid_thw if len(prompts.image_grid_thw) else None,
+        **prompts.media(),
         mm_token_type_ids=prompts.mm_token_type_ids,
         use_cache=True,
     )
@@ -152,8 +154,7 @@ def _dense_hidden(policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor) -
         input_ids=torch.cat([rows.input_ids, ids], 1),
         attention_mask=torch.cat([rows.attention_mask, mask.long()], 1),
         position_ids=torch.cat([positions, own], 2),
-        pixel_values=rows.pixel_values if len(rows.image_grid_thw) else None,
-        image_grid_thw=rows.image_grid_thw if len(rows.image_grid_thw) else None,
+        **rows.media(),
         mm_token_type_ids=torch.cat([rows.mm_token_type_ids, torch.zeros_like(ids)], 1),
         use_cache=False,
     ).last_hidden_state

@@ -123,13 +123,9 @@ def test_selected_prompts_keep_their_own_pixels(policy, batch, expected):
 def test_state_left_by_an_earlier_call_has_no_influence(policy, batch, expected):
     prompts, encoded, _, _ = batch
     other = policy.encode([prompts[1]])
-    policy.model.generate(**model_inputs(other), max_new_tokens=2, do_sample=False)
+    policy.model.generate(**other.inputs(), max_new_tokens=2, do_sample=False)
     for way in WAYS:
         assert error_of(policy, encoded, batch, expected, way) < 1e-5
-
-
-def model_inputs(encoded):
-    return {name: value for name, value in vars(encoded).items() if name != "images"}
 
 
 # ---- wrong versions that the comparison catches
@@ -205,7 +201,7 @@ def test_prompt_and_target_equal_the_librarys_loss(policy):
     with torch.no_grad():
         found, scored = dense_logprobs_with_prompt(policy, encoded, ids, mask, prompt_mask)
         labels = torch.cat([encoded.input_ids, ids], 1).masked_fill(~torch.cat([prompt_mask, mask], 1), -100)
-        inputs = model_inputs(encoded) | {
+        inputs = encoded.inputs() | {
             "input_ids": torch.cat([encoded.input_ids, ids], 1),
             "attention_mask": torch.cat([encoded.attention_mask, mask.long()], 1),
             "mm_token_type_ids": torch.cat([encoded.mm_token_type_ids, torch.zeros_like(ids)], 1),
