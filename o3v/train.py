@@ -80,14 +80,20 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
 
 
 def _load(cfg: DictConfig, objective: Any) -> tuple[Policy, Policy | None]:
-    """The policy, and its frozen copy where the objective has a KL term."""
+    """The policy, and what it was before training where the objective has a KL term.
+
+    With adapters that is the policy itself, scored with its adapter off; else a frozen copy.
+    """
     from o3v.config import build
     from o3v.models.load import load_policy
+    from o3v.models.lora import has_adapter
 
     spec = build(cfg, "model")
     policy = load_policy(spec, cfg.init_from)
     if not objective.needs_reference:
         return policy, None
+    if has_adapter(policy):
+        return policy, policy
     reference = load_policy(spec, cfg.init_from)
     reference.model.requires_grad_(False)
     return policy, reference

@@ -18,7 +18,13 @@ LAYERS = {
 }
 ENTRY_LAYER = 4  # every other module directly below o3v/
 LAUNCHERS_LAYER = 5
-LIBRARY_HOMES = {"transformers": {"models"}, "av": {"video"}, "mlflow": {"tracking"}, "submitit": {"launchers"}}
+LIBRARY_HOMES = {
+    "transformers": {"models"},
+    "peft": {"models"},
+    "av": {"video"},
+    "mlflow": {"tracking"},
+    "submitit": {"launchers"},
+}
 ENTRY_LIBRARIES = {"hydra", "omegaconf"}
 TORCH_FREE = {"rewards", "grounding"}
 MAX_FUNCTION_LINES = 60
@@ -135,6 +141,7 @@ def test_every_package_is_in_the_table() -> None:
         ("o3v.rewards.mix", "def f():\n    import torch.nn"),
         ("o3v.grounding.boxes", "from torch import Tensor"),
         ("o3v.data.stgr", "import transformers"),
+        ("o3v.training.module", "from peft import LoraConfig"),
         ("o3v.data.stgr", "from av.container import open"),
         ("o3v.train", "import mlflow.tracking"),
         ("o3v.cli", "import submitit"),

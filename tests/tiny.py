@@ -14,6 +14,7 @@ from o3v.data.shapes_rows import draw_row
 from o3v.grounding.render import render_target
 from o3v.models.family import find_family
 from o3v.models.load import ModelSpec, make_policy, save_policy
+from o3v.models.lora import LoraSettings
 from o3v.models.policy import Policy
 from o3v.models.tokenizer import train_tokenizer
 from o3v.prompts.build import interleave
@@ -46,7 +47,8 @@ def spec(family: str, path: str = "nowhere", root: str = "nowhere") -> ModelSpec
     """The preset conf/model/tiny_FAMILY.yaml."""
     values = yaml.safe_load((CONF / "model" / f"tiny_{family}.yaml").read_text())
     values.pop("_target_")
-    return ModelSpec(**values | {"path": path, "root": root})
+    values["lora"].pop("_target_")
+    return ModelSpec(**values | {"path": path, "root": root, "lora": LoraSettings(**values["lora"])})
 
 
 def captions(steps: int = 4, batch: int = 8) -> Captions:

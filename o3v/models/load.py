@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from o3v.errors import ConfigError, StorageError
 from o3v.models.family import Family, find_family
+from o3v.models.lora import LoraSettings, add_adapter, has_adapter, merged_weights
 
 if TYPE_CHECKING:
     from o3v.models.policy import Policy
@@ -32,7 +33,8 @@ class ModelSpec:
         dtype: float32, bfloat16 or float16.
         attention: transformers' name of the attention implementation, for example sdpa or flash_attention_2.
         gradient_checkpointing: trade a second forward for activation memory.
-        train_vision: False freezes the vision tower.
+        train_vision: False freezes the vision tower. With adapters everything else is frozen, the tower included.
+        lora: adapters in place of training the whole model.
         architecture: sizes of a tiny model, used when it is made from nothing (`o3v.pretrain`); null for real models.
     """
 
@@ -43,12 +45,14 @@ class ModelSpec:
     attention: str
     gradient_checkpointing: bool
     train_vision: bool
+    lora: LoraSettings
     architecture: dict[str, Any] | None
 
     def __post_init__(self) -> None:
         find_family(self.family)
         if self.dtype not in _DTYPES:
             raise ConfigError(f"model.dtype={self.dtype!r} is not allowed; allowed are {list(_DTYPES)}")
+        self.lora.check(self.family)
 
     def check(self, folder: str | Path | None) -> None:
         """Look that the weights are there, before anything heavy is loaded. Raises ConfigError.
@@ -81,6 +85,8 @@ class ModelSpec:
 def load_policy(spec: ModelSpec, folder: str | Path | None = None) -> Policy:
     """Load model and processor, ready for inference (evaluation mode, gradients as the spec says).
 
+    With `lora.rank` above 0 the model has new adapters, which change nothing before they are trained.
+
     Args:
         spec: the preset.
         folder: run of an earlier stage, or its exported model; None loads the preset's own weights.
@@ -105,16 +111,25 @@ def load_policy(spec: ModelSpec, folder: str | Path | None = None) -> Policy:
     )
     processor = AutoProcessor.from_pretrained(place, trust_remote_code=False, local_files_only=True)
     processor.tokenizer.padding_side = "left"
-    return _prepare(Policy(model, processor, family), spec)
+    policy = _prepare(Policy(model, processor, family), spec)
+    if spec.lora.rank:
+        add_adapter(policy, spec.lora)
+    return policy
 
 
 def make_policy(spec: ModelSpec, tokenizer: Any, seed: int) -> Policy:
-    """A randomly initialised tiny model of the spec's architecture around a tokenizer."""
+    """A randomly initialised tiny model of the spec's architecture around a tokenizer.
+
+    Raises:
+        ConfigError: the spec has no architecture, or adapters: a random model has nothing worth keeping.
+    """
     from o3v.models.policy import Policy
     from o3v.models.tiny import build_config, build_model, build_processor
 
     if spec.architecture is None:
         raise ConfigError(f"model.architecture is null: {spec.path} cannot be made from nothing, only loaded")
+    if spec.lora.rank:
+        raise ConfigError(f"model.lora.rank={spec.lora.rank}: a model made from nothing is trained whole; allowed is 0")
     family = find_family(spec.family)
     config = build_config(family, spec.architecture, tokenizer)
     model = build_model(config, spec.architecture["init_std"], seed)
@@ -124,7 +139,8 @@ def make_policy(spec: ModelSpec, tokenizer: Any, seed: int) -> Policy:
 def save_policy(policy: Policy, folder: str | Path) -> None:
     """Write a Hugging Face folder (safetensors, configuration, processor) that plain transformers loads.
 
-    It appears only when it is whole; what stood there before is replaced.
+    Adapters are built into the written weights; the policy itself keeps them apart and can go on learning. The folder
+    appears only when it is whole; what stood there before is replaced.
 
     Raises:
         StorageError: the folder cannot be written, for example on a full disk.
@@ -132,10 +148,11 @@ def save_policy(policy: Policy, folder: str | Path) -> None:
     from safetensors import SafetensorError
 
     target = Path(folder)
+    weights = merged_weights(policy) if has_adapter(policy) else None
     aside = target.with_name(f".{target.name}.part")
     try:
         shutil.rmtree(aside, ignore_errors=True)
-        policy.model.save_pretrained(aside, safe_serialization=True)
+        policy.model.save_pretrained(aside, safe_serialization=True, state_dict=weights)
         policy.processor.save_pretrained(aside)
         shutil.rmtree(target, ignore_errors=True)
         aside.rename(target)
@@ -145,8 +162,11 @@ def save_policy(policy: Policy, folder: str | Path) -> None:
 
 
 def _prepare(policy: Policy, spec: ModelSpec) -> Policy:
+    from o3v.models.passes import ATTENTION
+
     model = policy.model
     model.eval()
+    policy.model.model.language_model.config._attn_implementation = ATTENTION
     if not spec.train_vision:
         model.model.visual.requires_grad_(False)
     if spec.gradient_checkpointing:
