@@ -45,7 +45,7 @@ class LoraSettings:
     """
 
     rank: int
-    alpha: float
+    alpha: int
     target_modules: Sequence[str]
 
     def check(self, family: str) -> None:
