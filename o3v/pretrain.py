@@ -38,7 +38,7 @@ def main(cfg: DictConfig) -> float | None:
     captions: Captions = build(cfg, "captions")
     spec, settings = build(cfg, "model"), build(cfg, "trainer")
     policy = make_policy(spec, _tokenizer(captions, spec.family, cfg.vocab_size), cfg.seed)
-    learner = Learner(policy, None, SFTObjective(trained_on="assistant"), None, None, cfg.seed, share_prompt=False)
+    learner = Learner(policy, None, SFTObjective(trained_on="assistant"), None, None, cfg.seed, settings.passes())
     stream = CaptionStream(captions, cfg.seed, policy.family, captions.steps)
     module = GroundingModule(learner, build(cfg, "optim"), captions.steps)
     loader = BatchLoader(stream, policy, settings.num_workers)

@@ -68,7 +68,7 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
         rewards,
         sampling,
         cfg.seed,
-        settings.shares_prompt(cfg.model.gradient_checkpointing),
+        settings.passes(),
     )
     module = GroundingModule(learner, build(cfg, "optim"), stream.steps)
     loader = BatchLoader(stream, policy, settings.num_workers)

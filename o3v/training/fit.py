@@ -15,7 +15,7 @@ from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
 
 from o3v.data.stream import BatchLoader
-from o3v.errors import ConfigError
+from o3v.training.learner import PassSettings
 from o3v.training.module import GroundingModule
 from o3v.training.state import SaveState, find_state
 
@@ -36,8 +36,11 @@ class TrainerSettings:
         save_every: batches between saved states.
         show_every: batches between tables and pictures of completions.
         show_completions: rows of such a table.
-        share_prompt: one prompt pass a group (exact); False computes every completion with its own prompt, as gradient
-            checkpointing needs it; null shares unless the model has gradient checkpointing.
+        prompt_pass: "kept" reads a prompt once for its completions and keeps the graph of that pass for training
+            where a rollout has one update; "split" (what "kept" is elsewhere) and "mask" read it once again in every
+            update, with split attention or the library's own under a mask; "dense" with every completion.
+        prompts_per_pass: prompts that go through the model together in training; null: all of an update's.
+        old_logprobs: "rollout" or "recompute", see `PassSettings`.
     """
 
     lightning: Mapping[str, Any]
@@ -49,19 +52,13 @@ class TrainerSettings:
     save_every: int
     show_every: int
     show_completions: int
-    share_prompt: bool | None
+    prompt_pass: str
+    prompts_per_pass: int | None
+    old_logprobs: str
 
-    def shares_prompt(self, gradient_checkpointing: bool) -> bool:
-        """Whether a group shares one prompt pass.
-
-        Raises:
-            ConfigError: asked for together with gradient checkpointing, under which there is no cache to share.
-        """
-        if self.share_prompt and gradient_checkpointing:
-            raise ConfigError(
-                "trainer.share_prompt=true needs model.gradient_checkpointing=false; allowed are false, null"
-            )
-        return not gradient_checkpointing if self.share_prompt is None else self.share_prompt
+    def passes(self) -> PassSettings:
+        """How prompts and completions go through the model; raises ConfigError for a value that is not allowed."""
+        return PassSettings(self.prompt_pass, self.prompts_per_pass, self.old_logprobs)
 
     @property
     def world_size(self) -> int:

@@ -1,14 +1,19 @@
-"""What a training step needs, in one frozen bundle, and how a loss becomes an update."""
+"""What a training step needs, in one frozen bundle, and how completions are scored."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+import torch
 from torch import Tensor
 
-from o3v.models.logprobs import dense_logprobs, prefix_logprobs
+from o3v.errors import ConfigError
+from o3v.models.head import TokenScores
+from o3v.models.logprobs import dense_scores, mask_scores, packed_scores
+from o3v.models.lora import adapter_off
 from o3v.models.policy import Encoded, Policy
 from o3v.rollout.sampler import Sampling
 
@@ -19,6 +24,46 @@ Plan = Callable[[int], object]
 """Told once a step, before the first update, how many updates follow. Processes of a run must make equally many, so one
 that has fewer (groups without a signal, samples that cannot be read) joins the others' with a gradient of zero."""
 
+WAYS: Final = {"kept": packed_scores, "split": packed_scores, "mask": mask_scores, "dense": dense_scores}
+"""Ways of `trainer.prompt_pass`; "kept" is "split" wherever there is no prompt whose graph was kept."""
+
+OLD_LOGPROBS: Final = ("rollout", "recompute")
+
+
+@dataclass(frozen=True)
+class PassSettings:
+    """How prompts and completions go through the model in a training step (conf/trainer).
+
+    Attributes:
+        way: a key of `WAYS`.
+        prompts_per_pass: prompts that go through together; the gradients of several passes add up. None: all of an
+            update's.
+        old_logprobs: "rollout" takes those under which completions were drawn; "recompute" computes them again by the
+            training pass before the first update, for weights in bf16, where two kernels differ by more than GSPO's
+            clip range.
+    """
+
+    way: str
+    prompts_per_pass: int | None
+    old_logprobs: str
+
+    def __post_init__(self) -> None:
+        if self.way not in WAYS:
+            raise ConfigError(f"trainer.prompt_pass={self.way!r} must be one of {sorted(WAYS)}")
+        if self.prompts_per_pass is not None and self.prompts_per_pass < 1:
+            raise ConfigError(f"trainer.prompts_per_pass={self.prompts_per_pass} must be at least 1, or null")
+        if self.old_logprobs not in OLD_LOGPROBS:
+            raise ConfigError(f"trainer.old_logprobs={self.old_logprobs!r} must be one of {OLD_LOGPROBS}")
+
+    def chunks(self, items: list[int]) -> list[list[int]]:
+        """Numbers of prompts, cut into what goes through together.
+
+        >>> PassSettings("kept", 2, "rollout").chunks([0, 1, 4])
+        [[0, 1], [4]]
+        """
+        size = self.prompts_per_pass or max(1, len(items))
+        return [items[i : i + size] for i in range(0, len(items), size)]
+
 
 @dataclass(frozen=True)
 class Learner:
@@ -26,12 +71,13 @@ class Learner:
 
     Attributes:
         policy: the model that learns.
-        reference: frozen model for the KL term, None without one.
+        reference: frozen model for the KL term, the policy itself where that is it without its adapter, None without a
+            KL term.
         objective: SFT or policy objective.
         rewards: reward mix, None for objectives without a rollout.
         sampling: how completions are drawn, None for objectives without a rollout.
         seed: of the run.
-        share_prompt: one prompt pass a group; False computes every row densely.
+        passes: how prompts and completions go through the model.
     """
 
     policy: Policy
@@ -40,9 +86,29 @@ class Learner:
     rewards: Any
     sampling: Sampling | None
     seed: int
-    share_prompt: bool
+    passes: PassSettings
 
-    def logprobs(self, policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor) -> Tensor:
-        """[B*G, L] log-probabilities of completions, G consecutive rows a prompt."""
-        score = prefix_logprobs if self.share_prompt else dense_logprobs
-        return score(policy, prompts, ids, mask, self.sampling.scored_temperature if self.sampling else 1.0)
+    @property
+    def temperature(self) -> float:
+        """Of the scored distribution: that of the draw."""
+        return self.sampling.scored_temperature if self.sampling else 1.0
+
+    def updates(self, prompts: int) -> int:
+        """Optimizer steps on a rollout of so many prompts."""
+        return self.objective.updates_per_rollout * min(self.objective.minibatches, prompts)
+
+    def keeps_graph(self, prompts: int) -> bool:
+        """Whether the prompts' graph is kept from rollout to training: the weights must be the same in both."""
+        return self.passes.way == "kept" and self.updates(prompts) == 1
+
+    def scores(self, prompts: Encoded, ids: Tensor, mask: Tensor) -> TokenScores:
+        """Scores [B*G, L] of completions, G consecutive rows a prompt."""
+        return WAYS[self.passes.way](self.policy, prompts, ids, mask, self.temperature)
+
+    @torch.no_grad()
+    def ref_logprobs(self, prompts: Encoded, ids: Tensor, mask: Tensor) -> Tensor | None:
+        """Log-probabilities [B*G, L] under the frozen reference; None without one."""
+        if self.reference is None:
+            return None
+        with adapter_off(self.policy) if self.reference is self.policy else nullcontext():
+            return WAYS[self.passes.way](self.reference, prompts, ids, mask, self.temperature).logprobs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,7 +136,9 @@ class GroundingModule(LightningModule):
             group["lr"] = self._optimization.lr_at(progress)
 
     def _update(self, loss: Tensor, is_last: bool) -> float:
-        self.manual_backward(loss)
+        sync_later = getattr(self.trainer.strategy, "block_backward_sync", nullcontext)
+        with nullcontext() if is_last else sync_later():
+            self.manual_backward(loss)
         if not is_last:
             return math.nan
         optimizer = self.optimizers()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,9 +11,11 @@ from torch import Tensor
 from o3v.data.stream import Batch, Example
 from o3v.grounding.parse import parse_completion
 from o3v.models.policy import Encoded
-from o3v.rollout.sampler import sample_completions
+from o3v.models.prefix import Prefix, join, read_prompts
+from o3v.rollout.sampler import sample_from
 from o3v.training.learner import Learner, Plan, Update
 from o3v.training.rl_metrics import rollout_metrics
+from o3v.training.rl_update import learn
 from o3v.types import Completion, RewardTable, Rollout
 
 
@@ -28,6 +29,9 @@ class Experience:
         completions: B groups of G parsed texts.
         tables: B reward tables.
         advantages: [B, G].
+        flat: [B] bool, groups that teach nothing.
+        counted: [B*G, L] bool, tokens that take part in the loss.
+        resampled: groups that were drawn again, in all rounds.
     """
 
     examples: tuple[Example, ...]
@@ -35,6 +39,9 @@ class Experience:
     completions: tuple[tuple[Completion, ...], ...]
     tables: tuple[RewardTable, ...]
     advantages: Tensor
+    flat: Tensor
+    counted: Tensor
+    resampled: int
 
 
 def rl_step(
@@ -56,16 +63,52 @@ def rl_step(
         plan(0)
         return {}, None
     prompts = batch.encoded.to(learner.policy.device)
-    experience = collect(learner, batch, prompts, progress)
-    metrics = rollout_metrics(experience) | _learn(learner, prompts, experience, update, plan)
+    prefixes = read(learner, prompts)
+    experience = collect(learner, batch, join([p.detach() for p in prefixes]), progress)
+    kept = prefixes if learner.keeps_graph(len(batch.examples)) else None
+    metrics = rollout_metrics(experience) | learn(learner, prompts, kept, experience, update, plan)
     return metrics, experience
 
 
-def collect(learner: Learner, batch: Batch, prompts: Encoded, progress: float) -> Experience:
-    """Rollout [B*G, L] -> completions -> rewards [B, G, K] -> advantages [B, G]."""
+def read(learner: Learner, prompts: Encoded) -> list[Prefix]:
+    """The prompts after their one pass, in the parts in which they will be trained on; with graph where it is kept."""
+    count = len(prompts.input_ids)
+    with torch.set_grad_enabled(learner.keeps_graph(count)):
+        return [read_prompts(learner.policy, prompts.select(part)) for part in learner.passes.chunks(list(range(count)))]
+
+
+def collect(learner: Learner, batch: Batch, prefix: Prefix, progress: float) -> Experience:
+    """Rollout [B*G, L] -> completions -> rewards [B, G, K] -> advantages [B, G].
+
+    Groups whose rewards are all equal are drawn again, with other seeds, up to `resample_flat` times. DAPO
+    (arXiv:2503.14476, sec. 3.2) takes other prompts instead; here a batch stays the batch of its number.
+    """
     assert learner.sampling is not None
-    seeds = completion_seeds(learner.seed, batch.number, len(batch.examples), learner.sampling.group_size)
-    rollout = sample_completions(learner.policy, prompts, learner.sampling, seeds)
+    everyone = list(range(len(batch.examples)))
+    experience = judge(learner, batch, draw(learner, batch, prefix, everyone, 0), progress)
+    for attempt in range(1, learner.objective.resample_flat + 1):
+        flat = [b for b in everyone if experience.flat[b]]
+        if not flat:
+            break
+        again = draw(learner, batch, prefix.select(flat), flat, attempt)
+        drawn = experience.resampled + len(flat)
+        experience = replace(
+            judge(learner, batch, exchange(experience.rollout, again, flat), progress), resampled=drawn
+        )
+    return experience
+
+
+def draw(learner: Learner, batch: Batch, prefix: Prefix, prompts: Sequence[int], attempt: int) -> Rollout:
+    """Completions of some of a batch's prompts, the same whichever others are drawn with them."""
+    assert learner.sampling is not None
+    size = learner.sampling.group_size
+    seeds = completion_seeds(learner.seed, batch.number, len(batch.examples), size, attempt)
+    chosen = [seed for b in prompts for seed in seeds[b * size : (b + 1) * size]]
+    return sample_from(learner.policy, prefix, learner.sampling, chosen)
+
+
+def judge(learner: Learner, batch: Batch, rollout: Rollout, progress: float) -> Experience:
+    """Texts -> rewards -> advantages."""
     groups = _in_groups(rollout.texts, rollout.group_size)
     completions = tuple(
         tuple(parse_completion(text, example.prompt.box_scale) for text in texts)
@@ -75,77 +118,63 @@ def collect(learner: Learner, batch: Batch, prompts: Encoded, progress: float) -
         learner.rewards(group, example.sample, progress)
         for example, group in zip(batch.examples, completions, strict=True)
     )
+    rewards = _rewards(tables, rollout)
+    ended = _ended(rollout, learner)
+    counted = rollout.completion_mask & learner.objective.kept(ended)[:, None]
+    flat = learner.objective.flat(*rewards)
+    advantages = learner.objective.advantages(*rewards)
+    return Experience(batch.examples, rollout, completions, tables, advantages, flat, counted, 0)
+
+
+def _rewards(tables: Sequence[RewardTable], rollout: Rollout) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Totals [B, G], terms [B, G, K], weights [K] and completion lengths [B, G], on the host."""
     totals = torch.tensor([table.totals for table in tables], dtype=torch.float32)
-    return Experience(batch.examples, rollout, completions, tables, learner.objective.advantages(totals))
+    values = torch.tensor([table.values for table in tables], dtype=torch.float32)
+    weights = torch.tensor(tables[0].weights, dtype=torch.float32)
+    lengths = rollout.completion_mask.sum(1).reshape(len(tables), -1).cpu()
+    return totals, values, weights, lengths
 
 
-def completion_seeds(seed: int, batch: int, prompts: int, group_size: int) -> list[int]:
-    """Seeds of a batch's completions, different for every run seed, batch, prompt and completion.
+def _ended(rollout: Rollout, learner: Learner) -> Tensor:
+    """[B*G] bool, completions whose last token is EOS."""
+    last = rollout.completion_mask.sum(1, keepdim=True) - 1
+    return rollout.ids.gather(1, last).squeeze(1) == learner.policy.eos_id
 
-    >>> len(set(completion_seeds(0, 0, 2, 4) + completion_seeds(0, 1, 2, 4) + completion_seeds(1, 0, 2, 4)))
+
+def exchange(rollout: Rollout, again: Rollout, prompts: Sequence[int]) -> Rollout:
+    """A rollout with the groups of some prompts replaced."""
+    size = rollout.group_size
+    rows = torch.tensor([b * size + g for b in prompts for g in range(size)], device=rollout.ids.device)
+    width = max(rollout.ids.shape[1], again.ids.shape[1])
+
+    def replaced(old: Tensor, new: Tensor) -> Tensor:
+        wide = old.new_zeros(len(old), width)
+        wide[:, : old.shape[1]] = old
+        wide[rows] = 0
+        wide[rows, : new.shape[1]] = new
+        return wide
+
+    texts = list(rollout.texts)
+    for row, text in zip(rows.tolist(), again.texts, strict=True):
+        texts[row] = text
+    return Rollout(
+        replaced(rollout.ids, again.ids),
+        replaced(rollout.completion_mask, again.completion_mask),
+        replaced(rollout.logprobs, again.logprobs),
+        tuple(texts),
+        size,
+    )
+
+
+def completion_seeds(seed: int, batch: int, prompts: int, group_size: int, attempt: int = 0) -> list[int]:
+    """Seeds of a batch's completions, different for every run seed, batch, prompt, completion and attempt.
+
+    >>> len(set(completion_seeds(0, 0, 2, 4) + completion_seeds(0, 1, 2, 4) + completion_seeds(1, 0, 2, 4, 1)))
     24
     """
-    start = ((seed & 0xFFFF) << 44) + (batch << 20)
+    start = (attempt << 60) + ((seed & 0xFFFF) << 44) + (batch << 20)
     return [start + k for k in range(prompts * group_size)]
 
 
 def _in_groups(texts: Sequence[str], group_size: int) -> list[Sequence[str]]:
     return [texts[i : i + group_size] for i in range(0, len(texts), group_size)]
-
-
-def _learn(learner: Learner, prompts: Encoded, experience: Experience, update: Update, plan: Plan) -> dict[str, float]:
-    """`updates_per_rollout` passes over the groups that have a gradient, in `minibatches` parts each."""
-    objective = learner.objective
-    active = _active_groups(experience.advantages)
-    parts = _split(active, objective.minibatches) if active else []
-    plan(objective.updates_per_rollout * len(parts))
-    if not parts:
-        return {"skipped_update": 1.0}
-    sums: dict[str, list[float]] = {}
-    for _ in range(objective.updates_per_rollout):
-        for groups in parts:
-            for name, value in _update_on(learner, prompts, experience, groups, update).items():
-                sums.setdefault(name, []).append(value)
-    return {"skipped_update": 0.0} | {name: sum(values) / len(values) for name, values in sums.items()}
-
-
-def _active_groups(advantages: Tensor) -> list[int]:
-    """Groups that can move the policy: a group of equal rewards has advantage 0 everywhere.
-
-    The others are skipped whole, the KL term's pull on them included, which saves their forward and backward.
-    """
-    return [b for b in range(len(advantages)) if bool(advantages[b].abs().sum() > 0)]
-
-
-def _split(items: list[int], parts: int) -> list[list[int]]:
-    """Nearly equal consecutive parts, none empty.
-
-    >>> _split([1, 2, 3, 4, 5], 2)
-    [[1, 2, 3], [4, 5]]
-    >>> _split([1], 4)
-    [[1]]
-    """
-    parts = min(parts, len(items))
-    bounds = [-(-len(items) * k // parts) for k in range(parts + 1)]
-    return [items[a:b] for a, b in pairwise(bounds)]
-
-
-def _update_on(
-    learner: Learner, prompts: Encoded, experience: Experience, groups: list[int], update: Update
-) -> dict[str, float]:
-    rollout = experience.rollout
-    rows = [b * rollout.group_size + g for b in groups for g in range(rollout.group_size)]
-    mask = rollout.completion_mask[rows]
-    width = int(mask.sum(1).max())
-    ids, mask, old = rollout.ids[rows, :width], mask[:, :width], rollout.logprobs[rows, :width]
-    part = prompts.select(groups)
-    reference = None
-    if learner.reference is not None:
-        with torch.no_grad():
-            reference = learner.logprobs(learner.reference, part, ids, mask)
-    logprobs = learner.logprobs(learner.policy, part, ids, mask)
-    advantages = experience.advantages[groups].flatten().to(logprobs.device)
-    output = learner.objective.loss(logprobs, old, reference, advantages, mask)
-    grad_norm = update(output.loss, True)
-    metrics = {name: float(value) for name, value in output.metrics.items()}
-    return metrics | {"loss": float(output.loss.detach()), "grad_norm": grad_norm}

@@ -8,7 +8,7 @@ from torch.nn.functional import pad
 
 from o3v.data.stream import Batch
 from o3v.errors import DataError
-from o3v.models.logprobs import dense_logprobs, dense_logprobs_with_prompt
+from o3v.models.logprobs import dense_scores, dense_scores_with_prompt
 from o3v.models.policy import Encoded
 from o3v.objectives.sft import ChatTokens
 from o3v.training.learner import Learner, Plan, Update
@@ -33,7 +33,7 @@ def sft_step(learner: Learner, batch: Batch, update: Update, plan: Plan = int) -
     if learner.objective.trained_on == "reference":
         logprobs, mask = _score_whole_rows(learner, prompts, *_with_newline(learner, ids, mask))
     else:
-        logprobs = dense_logprobs(learner.policy, prompts, ids, mask)
+        logprobs = dense_scores(learner.policy, prompts, ids, mask).logprobs
     output = learner.objective.loss(logprobs, mask)
     grad_norm = update(output.loss, True)
     metrics = {name: float(value) for name, value in output.metrics.items()}
@@ -56,9 +56,10 @@ def _score_whole_rows(learner: Learner, prompts: Encoded, ids: Tensor, mask: Ten
     learned = learner.objective.mask(torch.cat([prompts.input_ids, ids], 1), _chat_tokens(learner))
     width = prompts.input_ids.shape[1]
     predicted = pad(prompts.attention_mask[:, :-1], (1, 0)).bool()
-    return dense_logprobs_with_prompt(
+    scores, scored = dense_scores_with_prompt(
         learner.policy, prompts, ids, learned[:, width:] & mask, learned[:, :width] & predicted
     )
+    return scores.logprobs, scored
 
 
 def _chat_tokens(learner: Learner) -> ChatTokens:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from o3v.models.logprobs import dense_logprobs, prefix_logprobs
+from o3v.models.logprobs import dense_scores, packed_scores
 from tests import tiny
 
 QUESTION = "When is the red circle seen, exactly, and where is the blue square then?"
@@ -84,7 +84,7 @@ def test_repeat_and_to(encoded):
     assert same(encoded.to("cpu"), encoded)
 
 
-@pytest.mark.parametrize("way", [dense_logprobs, prefix_logprobs])
+@pytest.mark.parametrize("way", [dense_scores, packed_scores])
 def test_equal_to_the_librarys_own_forward(policy, prompts, encoded, way):
     """Every prompt alone with its completion, positions computed by the library."""
     ids, mask = tiny.ragged(policy, [5, 7, 3, 6])
@@ -112,5 +112,5 @@ def test_swapped_videos_are_caught(policy, prompts, encoded):
     ids, mask = tiny.ragged(policy, [5, 7, 3, 6])
     swapped = replace(encoded, pixel_values_videos=encoded.pixel_values_videos.flip(0))
     with torch.no_grad():
-        change = (dense_logprobs(policy, encoded, ids, mask) - dense_logprobs(policy, swapped, ids, mask)).abs()
+        change = (dense_scores(policy, encoded, ids, mask) - dense_scores(policy, swapped, ids, mask)).abs()
     assert float(change[1].max()) > 0.05 and not change[[0, 2]].any()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from o3v.errors import ConfigError
-from o3v.models.logprobs import dense_logprobs
+from o3v.models.logprobs import dense_scores
 from o3v.rollout import sampler
 from o3v.rollout.sampler import Sampling, sample_completions
 from tests import tiny
@@ -43,7 +43,7 @@ def biased(policy):
 
 def error_of(policy, encoded, rollout, temperature=1.0):
     with torch.no_grad():
-        dense = dense_logprobs(policy, encoded, rollout.ids, rollout.completion_mask, temperature)
+        dense = dense_scores(policy, encoded, rollout.ids, rollout.completion_mask, temperature).logprobs
     return float((dense - rollout.logprobs).abs().max())
 
 

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lightning import Callback
 
 from o3v.data.mix import DataMix
 from o3v.data.stream import BatchLoader, SampleStream
-from o3v.objectives.policy import PolicyObjective
 from o3v.objectives.sft import SFTObjective
 from o3v.training.fit import TrainerSettings, fit
 from o3v.training.module import GroundingModule, Optimization
 from tests import tiny
-from tests.training.steps import learner_of, sample
+from tests.training.steps import GSPO, learner_of, sample
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 OBJECTIVES = {
     "sft": SFTObjective("assistant"),
-    "gspo": PolicyObjective("sequence", 3e-4, 4e-4, 0.0, "std", updates_per_rollout=1, minibatches=2),
+    "gspo": replace(GSPO, minibatches=2),
 }
 LIGHTNING = {"accelerator": "cpu", "devices": 1, "precision": "32-true", "enable_progress_bar": False}
 SAMPLES = 5  # with 2 prompts a batch an epoch ends in the middle of a batch
@@ -84,7 +83,7 @@ class Session:
 
     def fit(self, *callbacks: Callback) -> Session:
         settings = TrainerSettings(
-            LIGHTNING, self.batches, 1.0, 2, self.num_workers, 1, self.save_every, 100, 0, share_prompt=True
+            LIGHTNING, self.batches, 1.0, 2, self.num_workers, 1, self.save_every, 100, 0, "kept", None, "rollout"
         )
         fit(self.module, self.loader, settings, self.folder, [self.recorder, *callbacks])
         return self

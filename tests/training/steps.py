@@ -12,12 +12,32 @@ from hydra.utils import instantiate
 from o3v.data.stream import Batch, Example
 from o3v.objectives.policy import PolicyObjective
 from o3v.rollout.sampler import Sampling
-from o3v.training.learner import Learner
+from o3v.models.prefix import join
+from o3v.training.learner import Learner, PassSettings
+from o3v.training.rl_step import collect, read
 from o3v.types import KeyFrame, RewardTable, Sample, Task
 from tests import tiny
 
 SAMPLING = Sampling(group_size=4, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=8)
-GSPO = PolicyObjective("sequence", 3e-4, 4e-4, 0.0, "std", updates_per_rollout=1, minibatches=1)
+GSPO = PolicyObjective(
+    ratio_level="sequence",
+    surrogate="clip",
+    clip_low=3e-4,
+    clip_high=4e-4,
+    kl_coef=0.0,
+    kl_estimator="k3",
+    kl_bias_correction=False,
+    advantage="std",
+    aggregation="sequence",
+    max_length=8,
+    overlong="keep",
+    overlong_cache=0.0,
+    resample_flat=0,
+    updates_per_rollout=1,
+    minibatches=1,
+)
+
+PASSES = PassSettings("kept", None, "rollout")
 
 
 def sample(number: int) -> Sample:
@@ -36,9 +56,10 @@ def batch_of(policy, prompts, index: int = 0) -> Batch:
 
 
 def configured(group: str, name: str):
-    """An object as conf/GROUP/NAME.yaml describes it."""
+    """An object as conf/GROUP/NAME.yaml describes it, with completions of 8 tokens."""
     with initialize_config_dir(str(tiny.CONF), version_base=None):
-        return instantiate(compose(overrides=[f"+{group}={name}"])[group], _convert_="all")
+        composed = compose(overrides=[f"+{group}={name}", "+rollout.max_new_tokens=8"])
+        return instantiate(composed[group], _convert_="all")
 
 
 class LengthReward:
@@ -50,12 +71,17 @@ class LengthReward:
     def __call__(self, completions, row, progress):
         values = [sum(c < "n" for c in done.text) / max(len(done.text), 1) for done in completions]
         totals = tuple(0.5 if row.id in self.flat else value for value in values)
-        return RewardTable(("letters",), tuple((v,) for v in totals), (True,), totals, {"share": totals})
+        return RewardTable(("letters",), tuple((v,) for v in totals), (True,), totals, {"share": totals}, (1.0,))
 
 
 def learner_of(policy, objective=GSPO, **changes) -> Learner:
     """A learner with a reward that differs inside every group."""
-    return replace(Learner(policy, None, objective, LengthReward(), SAMPLING, 0, True), **changes)
+    return replace(Learner(policy, None, objective, LengthReward(), SAMPLING, 0, PASSES), **changes)
+
+
+def collected(learner, batch: Batch, progress: float):
+    """The experience of a batch, as `rl_step` makes it."""
+    return collect(learner, batch, join([p.detach() for p in read(learner, batch.encoded)]), progress)
 
 
 class Updater:
@@ -64,17 +90,21 @@ class Updater:
     def __init__(self, policy, lr: float = 0.0):
         self.model, self.lr = policy.model, lr
         self.losses, self.gradients = [], []
+        self.parts = 0
 
     def __call__(self, loss, is_last: bool) -> float:
         loss.backward()
-        weights = [p for p in self.model.parameters() if p.grad is not None]
+        self.parts += 1
         self.losses.append(float(loss.detach()))
+        if not is_last:
+            return math.nan
+        weights = [p for p in self.model.parameters() if p.grad is not None]
         self.gradients.append(torch.cat([p.grad.flatten() for p in weights]))
         with torch.no_grad():
             for weight in weights:
                 weight -= self.lr * weight.grad
         self.model.zero_grad()
-        return float(self.gradients[-1].norm()) if is_last else math.nan
+        return float(self.gradients[-1].norm())
 
 
 def relative(found, wanted) -> float:

@@ -114,7 +114,9 @@ REST = {
     "save_every": 1,
     "show_every": 1,
     "show_completions": 0,
-    "share_prompt": True,
+    "prompt_pass": "kept",
+    "prompts_per_pass": None,
+    "old_logprobs": "rollout",
 }
 
 

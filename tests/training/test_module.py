@@ -6,14 +6,13 @@ import pytest
 import torch
 
 from o3v.errors import ConfigError
-from o3v.objectives.policy import PolicyObjective
 from o3v.training.module import GroundingModule, Optimization
 from tests import tiny
 from tests.training.runs import Recorder, Session
-from tests.training.steps import learner_of
+from tests.training.steps import GSPO, learner_of
 
 BASE = Optimization(1e-3, [0.9, 0.98], 0.1, 1.0, "cosine", 0.2, 0.1)
-KL = PolicyObjective("sequence", 3e-4, 4e-4, 0.04, "std", updates_per_rollout=1, minibatches=1)
+KL = replace(GSPO, kl_coef=0.04)
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from o3v.models.logprobs import dense_logprobs, prefix_logprobs
+from o3v.models.logprobs import dense_scores
 from o3v.objectives.policy import PolicyObjective
-from o3v.training import rl_step as module
-from o3v.training.rl_step import collect, completion_seeds, rl_step
+from o3v.training import rl_update as module
+from o3v.training.learner import PassSettings
+from o3v.training.rl_step import completion_seeds, rl_step
 from tests import tiny
-from tests.training.steps import GSPO, LengthReward, Updater, batch_of, configured, learner_of, relative
+from tests.training.steps import GSPO, LengthReward, Updater, batch_of, collected, configured, learner_of, relative
 
 NO_CLIP = replace(GSPO, clip_low=0.9, clip_high=9.0)
 
@@ -28,7 +29,7 @@ def copied(policy):
 
 def test_an_experience_holds_the_groups_in_order(policy, batch):
     learner = learner_of(policy)
-    seen = collect(learner, batch, batch.encoded, 0.5)
+    seen = collected(learner, batch, 0.5)
     assert seen.rollout.group_size == 4 and len(seen.rollout.texts) == 12
     assert [len(group) for group in seen.completions] == [4, 4, 4] == [len(table.totals) for table in seen.tables]
     assert [done.text for group in seen.completions for done in group] == list(seen.rollout.texts)
@@ -36,9 +37,9 @@ def test_an_experience_holds_the_groups_in_order(policy, batch):
     totals = torch.tensor([table.totals for table in seen.tables])
     assert torch.allclose(seen.advantages, learner.objective.advantages(totals))
     assert seen.advantages.sum(1).abs().max() < 1e-4
-    again = collect(learner, batch, batch.encoded, 0.5)
+    again = collected(learner, batch, 0.5)
     assert again.rollout.texts == seen.rollout.texts
-    assert collect(learner, replace(batch, number=1), batch.encoded, 0.5).rollout.texts != seen.rollout.texts
+    assert collected(learner, replace(batch, number=1), 0.5).rollout.texts != seen.rollout.texts
 
 
 def test_every_completion_of_a_run_has_its_own_seed():
@@ -46,18 +47,20 @@ def test_every_completion_of_a_run_has_its_own_seed():
     assert len(set(seeds)) == len(seeds)
 
 
-@pytest.mark.parametrize("share", [True, False])
-def test_gradient_is_that_of_the_objective_on_dense_logprobs(fresh_policy, batch, share):
-    learner = learner_of(fresh_policy, share_prompt=share)
-    seen = collect(learner, batch, batch.encoded, 1.0)
-    logprobs = dense_logprobs(fresh_policy, batch.encoded, seen.rollout.ids, seen.rollout.completion_mask)
+@pytest.mark.parametrize("way", ["kept", "split", "mask", "dense"])
+@pytest.mark.parametrize("prompts_per_pass", [None, 2])
+def test_gradient_is_that_of_the_objective_on_dense_logprobs(fresh_policy, batch, way, prompts_per_pass):
+    learner = learner_of(fresh_policy, passes=PassSettings(way, prompts_per_pass, "rollout"))
+    seen = collected(learner, batch, 1.0)
+    logprobs = dense_scores(fresh_policy, batch.encoded, seen.rollout.ids, seen.rollout.completion_mask).logprobs
     expected = Updater(fresh_policy)
     mask = seen.rollout.completion_mask
     expected(GSPO.loss(logprobs, seen.rollout.logprobs, None, seen.advantages.flatten(), mask).loss, True)
     found = Updater(fresh_policy)
     rl_step(learner, batch, 1.0, found)
-    assert len(found.gradients) == 1
-    assert relative(found.gradients[0], expected.gradients[0]) < 1e-4
+    assert len(found.gradients) == 1 and found.parts == (1 if prompts_per_pass is None else 2)
+    assert relative(found.gradients[0], expected.gradients[0]) < 1e-5
+    assert sum(found.losses) == pytest.approx(expected.losses[0], abs=1e-6)
 
 
 def test_two_prompts_together_are_the_mean_of_each_alone(fresh_policy, batch):
@@ -79,16 +82,19 @@ def test_prompts_alone_take_the_same_completions_when_the_seeds_are_theirs(fresh
     assert relative(among.gradients[0], alone.gradients[0]) < 1e-5
 
 
-def test_groups_without_a_signal_are_left_out_and_counted(policy, batch, monkeypatch):
+@pytest.mark.parametrize("way", ["kept", "split"])
+def test_groups_without_a_signal_are_left_out_and_counted(policy, batch, monkeypatch, way):
     scored = []
 
-    def counting(policy, prompts, ids, *rest):
-        scored.append((len(prompts.input_ids), len(ids)))
-        return prefix_logprobs(policy, prompts, ids, *rest)
+    def counting(self, groups, prefix, right=module._Rollout.scores):
+        scored.append((list(groups), prefix is not None))
+        return right(self, groups, prefix)
 
-    monkeypatch.setattr("o3v.training.learner.prefix_logprobs", counting)
-    metrics, _ = rl_step(learner_of(policy, rewards=LengthReward(flat=("s1",))), batch, 1.0, lambda loss, last: 0.0)
-    assert scored == [(2, 8)]
+    monkeypatch.setattr(module._Rollout, "scores", counting)
+    learner = learner_of(policy, rewards=LengthReward(flat=("s1",)), passes=PassSettings(way, None, "rollout"))
+    metrics, _ = rl_step(learner, batch, 1.0, lambda loss, last: loss.backward() or 0.0)
+    policy.model.zero_grad()
+    assert scored == [([0, 2], way == "kept")]
     assert metrics["zero_variance"] == pytest.approx(1 / 3) and metrics["skipped_update"] == 0.0
 
 
@@ -108,9 +114,9 @@ def test_a_batch_without_readable_samples_is_left_out(policy, batch):
 def test_minibatches(policy, batch, parts, sizes, monkeypatch):
     seen = []
 
-    def recording(learner, prompts, experience, groups, update, right=module._update_on):
+    def recording(rollout, groups, update, right=module._update_on):
         seen.append(list(groups))
-        return right(learner, prompts, experience, groups, update)
+        return right(rollout, groups, update)
 
     monkeypatch.setattr(module, "_update_on", recording)
     objective = replace(GSPO, minibatches=parts, updates_per_rollout=2)
@@ -139,8 +145,8 @@ def test_later_updates_leave_the_sampling_policy(fresh_policy, batch, updates, p
 
 
 def test_a_ratio_against_the_current_policy_is_caught(fresh_policy, batch, monkeypatch):
-    def wrong(self, logprobs, old_logprobs, ref_logprobs, advantages, mask, right=PolicyObjective.loss):
-        return right(self, logprobs, logprobs.detach(), ref_logprobs, advantages, mask)
+    def wrong(self, logprobs, old_logprobs, *rest, right=PolicyObjective.loss):
+        return right(self, logprobs, logprobs.detach(), *rest)
 
     monkeypatch.setattr(PolicyObjective, "loss", wrong)
     metrics = ratios_of(fresh_policy, replace(GSPO, updates_per_rollout=3), batch, 0.05)
@@ -150,9 +156,9 @@ def test_a_ratio_against_the_current_policy_is_caught(fresh_policy, batch, monke
 def test_minibatches_that_mix_up_rows_are_caught(fresh_policy, batch, monkeypatch):
     """Rows of another group against this group's prompts: the ratio of the first update is then not 1."""
 
-    def shifted(learner, prompts, experience, groups, update, right=module._update_on):
-        wrong = prompts.select([(b + 1) % 3 for b in range(3)])
-        return right(learner, wrong, experience, groups, update)
+    def shifted(rollout, groups, update, right=module._update_on):
+        wrong = rollout.prompts.select([(b + 1) % 3 for b in range(3)])
+        return right(replace(rollout, prompts=wrong, kept=None), groups, update)
 
     monkeypatch.setattr(module, "_update_on", shifted)
     assert abs(ratios_of(fresh_policy, GSPO, batch, 0.0)["ratio_mean"] - 1.0) > 1e-3
@@ -179,11 +185,12 @@ def test_the_reference_learns_nothing(fresh_policy, batch):
 
 def test_updates_raise_the_probability_of_better_completions(fresh_policy, batch):
     learner = learner_of(fresh_policy, NO_CLIP)
-    seen = collect(learner, batch, batch.encoded, 1.0)
+    seen = collected(learner, batch, 1.0)
 
     def scores():
         with torch.no_grad():
-            return dense_logprobs(fresh_policy, batch.encoded, seen.rollout.ids, seen.rollout.completion_mask).sum(1)
+            mask = seen.rollout.completion_mask
+            return dense_scores(fresh_policy, batch.encoded, seen.rollout.ids, mask).logprobs.sum(1)
 
     before = scores()
     rl_step(learner, batch, 1.0, Updater(fresh_policy, lr=0.01))

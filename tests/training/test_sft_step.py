@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from o3v.errors import DataError
-from o3v.models.logprobs import dense_logprobs
+from o3v.models.logprobs import dense_scores
 from o3v.objectives.sft import IGNORED, ChatTokens, SFTObjective
 from o3v.training import sft_step as module
 from o3v.training.sft_step import sft_step
@@ -84,7 +84,7 @@ def test_loss_by_hand(fresh_policy):
     prompts = tiny.mixed_prompts(fresh_policy)
     batch = batch_of(fresh_policy, prompts)
     with torch.no_grad():
-        logprobs = dense_logprobs(fresh_policy, batch.encoded, batch.target_ids, batch.target_mask)
+        logprobs = dense_scores(fresh_policy, batch.encoded, batch.target_ids, batch.target_mask).logprobs
     metrics = sft_step(learner_of(fresh_policy, ASSISTANT), batch, Updater(fresh_policy))
     assert metrics["loss"] == pytest.approx(-float(logprobs.sum()) / int(batch.target_mask.sum()), abs=1e-6)
     assert set(metrics) == {"loss", "nll", "tokens", "target_tokens", "grad_norm"}

@@ -1,0 +1,151 @@
+"""The updates on one judged rollout: which groups, in which parts, with which old log-probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from o3v.models.head import TokenScores
+from o3v.models.logprobs import kept_scores
+from o3v.models.policy import Encoded
+from o3v.models.prefix import Prefix
+from o3v.objectives.aggregation import UpdateSize
+from o3v.objectives.output import LossOutput
+from o3v.objectives.ratio_metrics import merged_metrics
+from o3v.training.learner import Learner, Plan, Update
+
+if TYPE_CHECKING:
+    from o3v.training.rl_step import Experience
+
+
+def learn(
+    learner: Learner,
+    prompts: Encoded,
+    kept: list[Prefix] | None,
+    experience: Experience,
+    update: Update,
+    plan: Plan,
+) -> dict[str, float]:
+    """`updates_per_rollout` passes over the groups that have a gradient, in `minibatches` parts each.
+
+    A group of equal rewards has advantage 0 everywhere. It is skipped whole, the KL term's pull on it included, which
+    saves its forward and backward.
+    """
+    objective = learner.objective
+    active = [b for b, is_flat in enumerate(experience.flat.tolist()) if not is_flat]
+    minibatches = split(active, objective.minibatches) if active else []
+    plan(objective.updates_per_rollout * len(minibatches))
+    if not minibatches:
+        return {"skipped_update": 1.0}
+    updates = objective.updates_per_rollout * len(minibatches)
+    rollout = _Rollout(learner, prompts, kept, experience, None)
+    rollout = replace(rollout, old=_old_logprobs(rollout, active, updates))
+    sums: dict[str, list[float]] = {}
+    for _ in range(objective.updates_per_rollout):
+        for groups in minibatches:
+            for name, value in _update_on(rollout, groups, update).items():
+                sums.setdefault(name, []).append(value)
+    return {"skipped_update": 0.0} | {name: sum(values) / len(values) for name, values in sums.items()}
+
+
+@dataclass(frozen=True)
+class _Rollout:
+    """What every update of a step reads."""
+
+    learner: Learner
+    prompts: Encoded
+    kept: list[Prefix] | None
+    experience: Experience
+    old: Tensor | None  # [B*G, L]; None: the first values of the only update are the old ones
+
+    def rows(self, groups: Sequence[int]) -> Tensor:
+        size = self.experience.rollout.group_size
+        return torch.tensor([b * size + g for b in groups for g in range(size)], device=self.experience.counted.device)
+
+    def completions(self, groups: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Row numbers, ids and mask of some groups, as wide as their longest completion."""
+        rows = self.rows(groups)
+        mask = self.experience.rollout.completion_mask[rows]
+        width = int(mask.sum(1).max())
+        return rows, self.experience.rollout.ids[rows, :width], mask[:, :width]
+
+    def parts(self, groups: Sequence[int]) -> list[tuple[list[int], Prefix | None]]:
+        """An update's groups in the parts that go through the model together, with the prompts that were kept."""
+        if self.kept is None:
+            return [(part, None) for part in self.learner.passes.chunks(list(groups))]
+        everyone = self.learner.passes.chunks(list(range(len(self.experience.examples))))
+        found = []
+        for prefix, members in zip(self.kept, everyone, strict=True):
+            places = [place for place, b in enumerate(members) if b in groups]
+            if places:
+                found.append(([members[place] for place in places], prefix.select(places)))
+        return found
+
+    def scores(self, groups: Sequence[int], prefix: Prefix | None) -> TokenScores:
+        _, ids, mask = self.completions(groups)
+        if prefix is not None:
+            return kept_scores(self.learner.policy, prefix, ids, mask, self.learner.temperature)
+        return self.learner.scores(self.prompts.select(groups), ids, mask)
+
+
+def _update_on(rollout: _Rollout, groups: Sequence[int], update: Update) -> dict[str, float]:
+    """One optimizer step: the parts' gradients add up to that of all groups at once."""
+    total = UpdateSize.of(rollout.experience.counted[rollout.rows(groups)])
+    parts = rollout.parts(groups)
+    outputs, entropies, grad_norm = [], [], 0.0
+    for number, (members, prefix) in enumerate(parts, 1):
+        output, entropy = _loss(rollout, members, prefix, total)
+        grad_norm = update(output.loss, number == len(parts))
+        outputs.append(replace(output, loss=output.loss.detach()))
+        entropies.append(entropy)
+    metrics = {name: float(value) for name, value in merged_metrics(outputs).items()}
+    loss, tokens = sum(float(output.loss) for output in outputs), max(total.tokens, 1)
+    return metrics | {"loss": loss, "grad_norm": grad_norm, "entropy": sum(entropies) / tokens}
+
+
+def _loss(
+    rollout: _Rollout, groups: Sequence[int], prefix: Prefix | None, total: UpdateSize
+) -> tuple[LossOutput, float]:
+    """Loss of some groups, and the sum of the entropies of their tokens."""
+    learner, experience = rollout.learner, rollout.experience
+    rows, ids, mask = rollout.completions(groups)
+    reference = None if learner.reference is None else learner.ref_logprobs(rollout.prompts.select(groups), ids, mask)
+    scores = rollout.scores(groups, prefix)
+    old = scores.logprobs.detach() if rollout.old is None else rollout.old[rows, : ids.shape[1]]
+    counted = experience.counted[rows, : ids.shape[1]]
+    advantages = experience.advantages[list(groups)].flatten().to(ids.device)
+    output = learner.objective.loss(scores.logprobs, old, reference, advantages, counted, total)
+    return output, float(scores.entropy[counted].sum())
+
+
+def _old_logprobs(rollout: _Rollout, groups: list[int], updates: int) -> Tensor | None:
+    """[B*G, L] log-probabilities under the policy that sampled, by the configured way."""
+    sampled = rollout.experience.rollout.logprobs
+    if rollout.learner.passes.old_logprobs == "rollout":
+        return sampled
+    if updates == 1:
+        return None
+    old = torch.zeros_like(sampled)
+    with torch.no_grad():
+        for part in rollout.learner.passes.chunks(groups):
+            rows, ids, _ = rollout.completions(part)
+            old[rows, : ids.shape[1]] = rollout.scores(part, None).logprobs
+    return old
+
+
+def split(items: list[int], parts: int) -> list[list[int]]:
+    """Nearly equal consecutive parts, none empty.
+
+    >>> split([1, 2, 3, 4, 5], 2)
+    [[1, 2, 3], [4, 5]]
+    >>> split([1], 4)
+    [[1]]
+    """
+    parts = min(parts, len(items))
+    bounds = [-(-len(items) * k // parts) for k in range(parts + 1)]
+    return [items[a:b] for a, b in pairwise(bounds)]
