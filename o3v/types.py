@@ -228,6 +228,7 @@ class RewardTable:
         totals: G weighted sums.
         diagnostics: extra columns for logging, name -> G values (for example `gate_open`: share of claims that pass
             the temporal gate). Not part of the total.
+        weights: K weights of the terms in the total; empty where a table was made without them.
     """
 
     terms: tuple[str, ...]
@@ -235,3 +236,4 @@ class RewardTable:
     applies: tuple[bool, ...]
     totals: tuple[float, ...]
     diagnostics: Mapping[str, tuple[float, ...]]
+    weights: tuple[float, ...] = ()

@@ -30,20 +30,3 @@ def masked_sum(values: Tensor, mask: Tensor) -> Tensor:
     tensor(1.)
     """
     return torch.where(mask, values, torch.zeros_like(values)).sum(-1)
-
-
-def row_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over rows of the masked mean over tokens: every completion weighs the same, whatever its length.
-
-    Args:
-        values: [N, L].
-        mask: [N, L] bool.
-
-    Returns:
-        Scalar; a row without tokens adds 0 and counts as a row.
-
-    Example:
-        >>> row_mean(torch.tensor([[2.0, 4.0], [1.0, 9.0]]), torch.tensor([[True, True], [True, False]]))
-        tensor(2.)
-    """
-    return masked_mean(values, mask).mean()

@@ -16,10 +16,12 @@ class LossOutput:
     Attributes:
         loss: scalar with gradient.
         metrics: name -> detached scalar.
+        counted: how many ratios (policy) or tokens (SFT) the averages among the metrics stand for, detached scalar.
     """
 
     loss: Tensor
     metrics: Mapping[str, Tensor]
+    counted: Tensor
 
 
 class Objective(Protocol):
@@ -35,10 +37,11 @@ class Objective(Protocol):
         """Are log-probabilities of a frozen reference model needed."""
         ...
 
-    def warnings(self, prompts: int | None = None) -> tuple[str, ...]:
+    def warnings(self, prompts: int | None = None, group_size: int | None = None) -> tuple[str, ...]:
         """Sentences about a configuration that is allowed and yet cannot do what it says.
 
         Args:
             prompts: prompts of one process' batch, where known.
+            group_size: completions a prompt, where known.
         """
         ...

@@ -98,8 +98,8 @@ class SFTObjective:
         """There is no KL term."""
         return False
 
-    def warnings(self, prompts: int | None = None) -> tuple[str, ...]:
-        """A sentence when the prompt is learned too; `prompts` has no influence.
+    def warnings(self, prompts: int | None = None, group_size: int | None = None) -> tuple[str, ...]:
+        """A sentence when the prompt is learned too; the arguments have no influence.
 
         >>> SFTObjective("assistant").warnings()
         ()
@@ -137,7 +137,7 @@ class SFTObjective:
         nll = -masked_sum(logprobs, mask).sum()
         mean = nll / tokens.clamp(min=1)
         loss = mean if weights is None else self._weighted(logprobs, mask, weights)
-        return LossOutput(loss, {"nll": mean.detach(), "tokens": tokens.detach()})
+        return LossOutput(loss, {"nll": mean.detach(), "tokens": tokens.detach()}, tokens.detach())
 
     @staticmethod
     def _weighted(logprobs: Tensor, mask: Tensor, weights: Tensor) -> Tensor:

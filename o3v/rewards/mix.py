@@ -77,12 +77,12 @@ class RewardMix:
         applies = tuple(sample.task in term.tasks for term in self.terms.values())
         raw = [self._row(completion, sample, progress) for completion in completions]
         values = tuple(tuple(0.0 if math.isnan(v) else v for v in row) for row in raw)
-        weights = [self.weights[name] for name in self.terms]
+        weights = tuple(self.weights[name] for name in self.terms)
         totals = tuple(sum(w * v for w, v in zip(weights, row, strict=True)) for row in values)
         columns = [self._diagnostics(done, row, sample, progress) for done, row in zip(completions, raw, strict=True)]
         names = columns[0] if columns else {}
         diagnostics = {name: tuple(column[name] for column in columns) for name in names}
-        return RewardTable(tuple(self.terms), values, applies, totals, diagnostics)
+        return RewardTable(tuple(self.terms), values, applies, totals, diagnostics, weights)
 
     def max_total(self, task: Task) -> float:
         """The largest total that a completion of this task can reach (each term at most 1).

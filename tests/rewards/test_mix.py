@@ -89,7 +89,7 @@ def test_totals_are_weighted_and_other_tasks_count_nothing():
     done = parse_completion("", SCALE)
     table = mix([done, done], SAMPLES[Task.GENERAL_MCQ], 0.0)
     assert (table.terms, table.applies, table.values[0]) == (("a", "b", "c"), (True, False, True), (0.5, 0.0, 1.0))
-    assert table.totals == (1.0, 1.0)
+    assert (table.totals, table.weights) == ((1.0, 1.0), (2.0, 3.0, 0.0))
     assert mix([done], SAMPLES[Task.VISUAL_QA], 0.0).totals == (1.75,)
     assert (mix.max_total(Task.GENERAL_MCQ), mix.max_total(Task.VISUAL_QA)) == (2.0, 5.0)
 
