@@ -38,3 +38,7 @@ class MediaError(UserError):
 
 class StorageError(UserError):
     """An output folder or disk that cannot be written."""
+
+
+class ParityError(UserError):
+    """Rollout and training compute different log-probabilities, so that an objective would learn from wrong ratios."""

@@ -6,6 +6,7 @@ The same command started again continues an interrupted run and skips a finished
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
@@ -15,10 +16,14 @@ from o3v.cli import command
 log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
+    from lightning import Callback
+    from torch import Tensor
+
     from o3v.data.stream import SampleStream
-    from o3v.models.policy import Policy
+    from o3v.models.policy import Encoded, Policy
     from o3v.runs import Run
     from o3v.training.fit import TrainerSettings
+    from o3v.training.learner import Learner
 
 
 @command(config_name="train")
@@ -73,7 +78,7 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
     module = GroundingModule(learner, build(cfg, "optim"), stream.steps)
     loader = BatchLoader(stream, policy, settings.num_workers)
     report = Report(run.tracker, faults, settings.show_every, settings.show_completions)
-    trainer = fit(module, loader, settings, run.states, [report])
+    trainer = fit(module, loader, settings, run.states, [*_guards(learner, settings), report])
     if trainer.is_global_zero:
         save_policy(policy, run.model)
     return {"model": str(run.model), "batches": module.batches_done, "cpu_s": run.cpu_s()} | report.summary()
@@ -97,6 +102,19 @@ def _load(cfg: DictConfig, objective: Any) -> tuple[Policy, Policy | None]:
     reference = load_policy(spec, cfg.init_from)
     reference.model.requires_grad_(False)
     return policy, reference
+
+
+def _guards(learner: Learner, settings: TrainerSettings) -> list[Callback]:
+    """Looks, before an RL run learns, whether rollout and training mean the same policy."""
+    from o3v.training.parity import ParityGuard
+
+    if not learner.objective.needs_rollout or settings.parity_prompts == 0:
+        return []
+
+    def score(policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor) -> Tensor:
+        return replace(learner, policy=policy).scores(prompts, ids, mask).logprobs
+
+    return [ParityGuard(learner, score, settings.parity_prompts, settings.parity_tolerance)]
 
 
 def _stream(cfg: DictConfig, samples: list[Any], policy: Policy, settings: TrainerSettings) -> SampleStream:

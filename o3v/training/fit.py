@@ -15,6 +15,7 @@ from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
 
 from o3v.data.stream import BatchLoader
+from o3v.errors import ConfigError
 from o3v.training.learner import PassSettings
 from o3v.training.module import GroundingModule
 from o3v.training.state import SaveState, find_state
@@ -41,6 +42,9 @@ class TrainerSettings:
             update, with split attention or the library's own under a mask; "dense" with every completion.
         prompts_per_pass: prompts that go through the model together in training; null: all of an update's.
         old_logprobs: "rollout" or "recompute", see `PassSettings`.
+        parity_prompts: prompts on which rollout and training are compared before an RL run, or its continuation,
+            learns; 0 compares none.
+        parity_tolerance: number type of the computation -> nats, see `o3v.training.parity.check_parity`.
     """
 
     lightning: Mapping[str, Any]
@@ -55,6 +59,15 @@ class TrainerSettings:
     prompt_pass: str
     prompts_per_pass: int | None
     old_logprobs: str
+    parity_prompts: int
+    parity_tolerance: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        if self.parity_prompts < 0:
+            raise ConfigError(f"trainer.parity_prompts={self.parity_prompts} must be 0 (off) or more")
+        for name, value in self.parity_tolerance.items():
+            if value <= 0:
+                raise ConfigError(f"trainer.parity_tolerance.{name}={value} must be above 0")
 
     def passes(self) -> PassSettings:
         """How prompts and completions go through the model; raises ConfigError for a value that is not allowed."""

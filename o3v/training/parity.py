@@ -164,9 +164,7 @@ def _training(policy: Policy) -> Iterator[None]:
         policy.model.train(was_training)
 
 
-def _compared(
-    rollout: Rollout, scores: Tensor, names: list[str], policy: Policy, tolerance: float
-) -> ParityReport:
+def _compared(rollout: Rollout, scores: Tensor, names: list[str], policy: Policy, tolerance: float) -> ParityReport:
     mask = rollout.completion_mask
     drawn = int(mask.sum())
     if scores.shape != mask.shape:

@@ -83,7 +83,20 @@ class Session:
 
     def fit(self, *callbacks: Callback) -> Session:
         settings = TrainerSettings(
-            LIGHTNING, self.batches, 1.0, 2, self.num_workers, 1, self.save_every, 100, 0, "kept", None, "rollout"
+            LIGHTNING,
+            self.batches,
+            1.0,
+            2,
+            self.num_workers,
+            1,
+            self.save_every,
+            100,
+            0,
+            "kept",
+            None,
+            "rollout",
+            0,
+            {},
         )
         fit(self.module, self.loader, settings, self.folder, [self.recorder, *callbacks])
         return self

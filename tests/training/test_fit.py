@@ -117,6 +117,8 @@ REST = {
     "prompt_pass": "kept",
     "prompts_per_pass": None,
     "old_logprobs": "rollout",
+    "parity_prompts": 0,
+    "parity_tolerance": {},
 }
 
 
