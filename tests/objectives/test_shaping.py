@@ -56,7 +56,9 @@ def test_flat_groups_are_those_without_advantages():
     totals = torch.tensor([[1.0, 1.0], [0.5, 1.0]])
     columns = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.0], [1.0, 0.0]]])
     assert objective().flat(totals).tolist() == [True, False]
-    assert objective(advantage="per_reward").flat(totals, columns).tolist() == [False, False]
+    assert objective(advantage="per_reward").flat(totals, columns).tolist() == [True, False]  # two terms cancel
+    paid = torch.tensor([1.0, 0.5])
+    assert objective(advantage="per_reward").flat(totals, columns, paid).tolist() == [False, False]
     unweighted = torch.tensor([0.0, 0.0])
     assert objective(advantage="per_reward").flat(totals, columns, unweighted).tolist() == [True, True]
     lengths = torch.tensor([[10, 100], [1, 1]])
