@@ -144,12 +144,39 @@ class DemoConfig:
     paths: PathsConfig = MISSING
 
 
+@dataclass
+class BenchStepConfig:
+    """Root of conf/bench_step.yaml: one training step, measured."""
+
+    prompt: int = MISSING
+    completion: int = MISSING
+    group_size: int = MISSING
+    image_px: int = MISSING
+    arms: list[str] = MISSING
+    prompt_pass: str = MISSING
+    micro_batch: int | None = MISSING
+    steps: int = MISSING
+    repeats: int = MISSING
+    count: bool = MISSING
+    threads: int = MISSING
+    vocab_size: int = MISSING
+    lr: float = MISSING
+    seed: int = MISSING
+    out: str = MISSING
+    paths: PathsConfig = MISSING
+    model: Any = MISSING
+    gates: Any = MISSING
+    objective: Any = MISSING
+    rollout: Any = MISSING
+
+
 ROOTS: dict[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "answer": AnswerConfig,
     "pretrain": PretrainConfig,
     "demo": DemoConfig,
+    "bench_step": BenchStepConfig,
 }
 """Name of the root file in conf/ -> its schema."""
 

@@ -14,7 +14,7 @@ LAYERS = {
     0: {"types", "errors", "grounding"},
     1: {"rewards", "prompts", "video", "objectives"},
     2: {"data", "models", "benchmarks", "tracking", "evidence"},
-    3: {"rollout", "training"},
+    3: {"rollout", "training", "measure"},
 }
 ENTRY_LAYER = 4  # every other module directly below o3v/
 LAUNCHERS_LAYER = 5
@@ -24,6 +24,7 @@ LIBRARY_HOMES = {
     "av": {"video"},
     "mlflow": {"tracking"},
     "submitit": {"launchers"},
+    "trl": {"measure"},
 }
 ENTRY_LIBRARIES = {"hydra", "omegaconf"}
 TORCH_FREE = {"rewards", "grounding"}
@@ -142,6 +143,7 @@ def test_every_package_is_in_the_table() -> None:
         ("o3v.grounding.boxes", "from torch import Tensor"),
         ("o3v.data.stgr", "import transformers"),
         ("o3v.training.module", "from peft import LoraConfig"),
+        ("o3v.training.module", "from trl import GRPOTrainer"),
         ("o3v.data.stgr", "from av.container import open"),
         ("o3v.train", "import mlflow.tracking"),
         ("o3v.cli", "import submitit"),

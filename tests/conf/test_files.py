@@ -29,7 +29,7 @@ GIVEN = {"answer": ["video=clip.mp4", "question=what"]}
 RUNTIME_ARGUMENTS: dict[str, set[str]] = {"o3v.benchmarks.shapes.ShapesBenchmark": {"dataset"}}
 
 # Folders of experiments/ that are made by a root of their own instead of a file in conf/experiment.
-OWN_ROOT = {"tiny_base": "pretrain", "demo": "demo"}
+OWN_ROOT = {"tiny_base": "pretrain", "demo": "demo", "step_cost": "bench_step"}
 
 
 def groups_of(root: str) -> list[str]:
