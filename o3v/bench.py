@@ -51,7 +51,7 @@ def _measure(case: StepCase, gates: list[ModelSpec], arms: list[str], repeats: i
     from o3v.measure.worker import measure_arm
 
     torch.set_num_threads(case.threads)
-    report = Report(case, tuple(check_exactness(gates, case.seed)))
+    report = Report(case, tuple(check_exactness(gates, case.sampling, case.seed)))
     for number in range(repeats):  # arms alternate, so that a slow minute of the machine hits all of them
         for arm in arms:
             log.info("arm %s, process %d of %d", arm, number + 1, repeats)

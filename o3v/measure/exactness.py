@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from o3v.models.policy import Encoded, Policy
+    from o3v.rollout.sampler import Sampling
     from o3v.types import Prompt
 
 LOGPROB_TOLERANCE = 1e-5
@@ -80,24 +81,25 @@ class Exactness:
         return found + ([] if self.spread > NOTICED else [f"{self.family}: all log-probabilities are alike"])
 
 
-def check_exactness(specs: Sequence[ModelSpec], seed: int) -> list[Exactness]:
+def check_exactness(specs: Sequence[ModelSpec], sampling: Sampling, seed: int) -> list[Exactness]:
     """Compare every way with the plain computation.
 
     Args:
         specs: small models that are made from nothing, one a family.
+        sampling: how the measured step draws; here at temperature 1 and without truncation.
         seed: of weights, frames and completions.
 
     Raises:
         ExactnessError: names each way or wrong computation that is not as it must be.
     """
-    results = [compare(spec, seed) for spec in specs]
+    results = [compare(spec, sampling, seed) for spec in specs]
     faults = [fault for result in results for fault in result.faults()]
     if faults:
         raise ExactnessError("bench step: no figures, because\n  " + "\n  ".join(faults))
     return results
 
 
-def compare(spec: ModelSpec, seed: int) -> Exactness:
+def compare(spec: ModelSpec, sampling: Sampling, seed: int) -> Exactness:
     """The differences of one model, without judging them."""
     from o3v.measure.ways import WAYS
 
@@ -108,7 +110,7 @@ def compare(spec: ModelSpec, seed: int) -> Exactness:
         found, gradient = case.scored(partial(case.by, way))
         logprobs[way] = float((found - wanted).abs().max())
         gradients[way] = float((gradient - wanted_gradient).norm() / wanted_gradient.norm())
-    logprobs["rollout"] = case.rollout_error()
+    logprobs["rollout"] = case.rollout_error(sampling)
     controls = {name: float((found - wanted).abs().max()) for name, found in case.controls().items()}
     return Exactness(spec.family, logprobs, gradients, controls, float(wanted[case.mask].std()))
 
@@ -182,13 +184,13 @@ class _Small:
         banned = torch.tensor(self.policy.banned_ids)
         return logits.index_fill(1, banned, float("-inf")).log_softmax(-1).gather(1, ids[:, None])[:, 0]
 
-    def rollout_error(self) -> float:
+    def rollout_error(self, sampling: Sampling) -> float:
         """Largest difference between the sampler's log-probabilities and those of the plain forward."""
         import torch
 
-        from o3v.rollout.sampler import Sampling, sample_completions
+        from o3v.rollout.sampler import sample_completions
 
-        drawing = Sampling(group_size=2, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=max(_LENGTHS))
+        drawing = replace(sampling, group_size=2, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=max(_LENGTHS))
         rollout = sample_completions(self.policy, self.encoded, drawing, range(len(self.ids)))
         with torch.no_grad():
             wanted = replace(self, ids=rollout.ids, mask=rollout.completion_mask).plain()

@@ -7,13 +7,14 @@ import pytest
 from o3v.measure import exactness, ways
 from o3v.measure.exactness import Exactness, ExactnessError, check_exactness, compare
 from tests import tiny
+from tests.measure.cases import tiny_case
 
 FAMILIES = tiny.FAMILIES
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_way_is_exact_and_every_control_is_noticed(family):
-    (result,) = check_exactness([tiny.spec(family)], seed=0)
+    (result,) = check_exactness([tiny.spec(family)], tiny_case().sampling, seed=0)
     assert set(result.logprobs) == {"dense", "mask", "split", "kept", "rollout"}
     assert set(result.gradients) == {"dense", "mask", "split", "kept"}
     assert set(result.controls) == {"wrong start position", "missing token-type ids", "plain causal mask"}
@@ -30,7 +31,7 @@ def test_a_wrong_way_is_caught(monkeypatch):
 
     right = ways.kept_scores
     monkeypatch.setattr(ways, "kept_scores", late)
-    faults = compare(tiny.spec("qwen2_5_vl"), 0).faults()
+    faults = compare(tiny.spec("qwen2_5_vl"), tiny_case().sampling, 0).faults()
     assert [fault for fault in faults if "log-probabilities of kept" in fault]
     assert [fault for fault in faults if "gradients of kept" in fault]
     assert not [fault for fault in faults if "split" in fault]
@@ -42,7 +43,7 @@ def test_right_values_with_wrong_gradients_are_caught(monkeypatch):
 
     right = ways.kept_scores
     monkeypatch.setattr(ways, "kept_scores", detached)
-    (fault,) = compare(tiny.spec("qwen2_5_vl"), 0).faults()
+    (fault,) = compare(tiny.spec("qwen2_5_vl"), tiny_case().sampling, 0).faults()
     assert "gradients of kept" in fault
 
 
@@ -65,6 +66,6 @@ def test_each_fault_is_said(changed, said):
 
 
 def test_a_fault_stops_everything(monkeypatch):
-    monkeypatch.setattr(exactness, "compare", lambda spec, seed: dataclasses.replace(GOOD, controls={"wrong": 0.0}))
+    monkeypatch.setattr(exactness, "compare", lambda *given: dataclasses.replace(GOOD, controls={"wrong": 0.0}))
     with pytest.raises(ExactnessError, match=r"no figures, because\n.*would not be noticed"):
-        check_exactness([tiny.spec("qwen2_5_vl")], 0)
+        check_exactness([tiny.spec("qwen2_5_vl")], tiny_case().sampling, 0)
