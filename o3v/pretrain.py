@@ -91,7 +91,7 @@ def caption_scores(policy: Policy, captions: Captions, count: int) -> dict[str, 
     from o3v.rollout.sampler import Sampling, sample_completions
 
     policy.model.eval()
-    greedy = Sampling(group_size=1, temperature=0.0, top_p=1.0, top_k=0, max_new_tokens=96)
+    greedy = Sampling(group_size=1, temperature=0.0, top_p=1.0, top_k=0, max_new_tokens=96, decoder="auto")
     asked = [p for k in range(count) for p in captions.prompts(99 + k, captions.steps - 1, policy.family)]
     scores: dict[str, list[float]] = {}
     for kind in ("still", "clip"):

@@ -55,7 +55,7 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
     from o3v.training.report import Report
 
     objective, settings = build(cfg, "objective"), build(cfg, "trainer")
-    for warning in objective.warnings(settings.prompts_per_device):
+    for warning in objective.warnings(settings.prompts_per_device, cfg.rollout.group_size):
         log.warning(warning)
     rewards = build(cfg, "reward") if objective.needs_rollout else None
     sampling = build(cfg, "rollout") if objective.needs_rollout else None

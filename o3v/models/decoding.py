@@ -6,7 +6,7 @@ place. The library's cache would hold a copy of the prompt for every completion 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,9 @@ class Decoder:
         group_size: G completions of each.
         length: most tokens of a completion.
     """
+
+    check_every: ClassVar[int] = 1
+    """Steps after which it is looked whether completions have ended."""
 
     def __init__(self, policy: Policy, prefix: Prefix, group_size: int, length: int) -> None:
         self._policy = policy

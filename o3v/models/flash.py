@@ -8,12 +8,20 @@ exp(score - lse) are then those of the whole, and so is each block's share of th
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Final
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 _ATEN = torch.ops.aten
+_HALVES = (torch.bfloat16, torch.float16)
+
+MASK_STRIDE: Final = 16
+"""Keys under a bias come in multiples of this, or a GPU's kernels refuse its alignment."""
+
+_LSE_STRIDE = 32
+"""To a multiple of which the memory-efficient kernel wants the queries' log-sum-exp filled up."""
 
 
 def block_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
@@ -21,7 +29,8 @@ def block_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float)
 
     Args:
         q: [B, H, S, D].
-        k, v: [B, H, K, D].
+        k: [B, H, K, D] keys.
+        v: [B, H, K, D] values.
         causal: query i sees keys 0 to i; needs S = K.
         scale: of the scores.
 
@@ -30,9 +39,12 @@ def block_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float)
     """
     if q.device.type == "cpu":
         return _ATEN._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal, scale=scale)
-    if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
+    if q.is_cuda and q.dtype in _HALVES:
         out, lse = _ATEN._scaled_dot_product_flash_attention(q, k, v, 0.0, causal, False, scale=scale)[:2]
         return out, lse
+    if q.is_cuda and q.dtype == torch.float32:
+        out, lse = _ATEN._scaled_dot_product_efficient_attention(q, k, v, None, True, 0.0, causal, scale=scale)[:2]
+        return out, lse[..., : q.shape[2]]
     return _plain_attention(q, k, v, causal, scale)
 
 
@@ -44,12 +56,39 @@ def block_attention_backward(
         return _ATEN._scaled_dot_product_flash_attention_for_cpu_backward(
             grad, q, k, v, out, lse, 0.0, causal, scale=scale
         )
-    if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16):
-        none: Any = torch.zeros((), dtype=torch.uint64, device="cpu")  # no dropout, so no random state
+    if q.is_cuda and q.dtype in _HALVES:
+        none = _no_random_state(q)
         return _ATEN._scaled_dot_product_flash_attention_backward(
-            grad, q, k, v, out, lse, None, None, q.shape[2], k.shape[2], 0.0, causal, none, none, scale=scale
+            grad, q, k, v, out, lse, None, None, q.shape[2], k.shape[2], 0.0, causal, *none, scale=scale
         )
+    if q.is_cuda and q.dtype == torch.float32:
+        full = pad(lse, (0, -lse.shape[-1] % _LSE_STRIDE), value=math.inf)
+        wanted = [True, True, True, False]
+        return _ATEN._scaled_dot_product_efficient_attention_backward(
+            grad, q, k, v, None, out, full, *_no_random_state(q), 0.0, wanted, causal, scale=scale
+        )[:3]
     return _plain_attention_backward(grad, q, k, v, out, lse, causal, scale)
+
+
+def biased_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """As `block_attention`, forward only, with a number added to the scores of each key.
+
+    Args:
+        q: [B, H, S, D].
+        k: [B, H, K, D], K a multiple of `MASK_STRIDE`.
+        v: [B, H, K, D].
+        bias: [K] in the type of q; minus infinity hides a key, whose value must still be finite.
+        scale: of the scores.
+    """
+    full = bias.expand(*q.shape[:3], k.shape[2])
+    if q.device.type == "cpu":
+        return _ATEN._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, False, attn_mask=full, scale=scale)
+    if q.is_cuda:
+        out, lse = _ATEN._scaled_dot_product_efficient_attention(q, k, v, full, True, 0.0, False, scale=scale)[:2]
+        return out, lse[..., : q.shape[2]]
+    scores = _scores(q, k, False, scale) + bias
+    lse = scores.logsumexp(-1)
+    return (scores - lse.unsqueeze(-1)).exp().to(v.dtype) @ v, lse
 
 
 def merge(out_a: Tensor, lse_a: Tensor, out_b: Tensor, lse_b: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,6 +96,12 @@ def merge(out_a: Tensor, lse_a: Tensor, out_b: Tensor, lse_b: Tensor) -> tuple[T
     lse = torch.logaddexp(lse_a, lse_b)
     weight_a, weight_b = (lse_a - lse).exp().unsqueeze(-1), (lse_b - lse).exp().unsqueeze(-1)
     return (out_a * weight_a + out_b * weight_b).to(out_a.dtype), lse
+
+
+def _no_random_state(q: Tensor) -> tuple[Tensor, Tensor]:
+    """Seed and offset of a dropout that there is not."""
+    none = torch.empty(2, dtype=torch.uint64, device=q.device)
+    return none, none
 
 
 def _scores(q: Tensor, k: Tensor, causal: bool, scale: float) -> Tensor:

@@ -26,8 +26,10 @@ def group_attention(
 
     Args:
         q: [1, H, T, D] queries of all completions, laid end to end.
-        k, v: [1, KV, T, D] their own keys and values, KV a divisor of H.
-        prompt_k, prompt_v: [1, KV, P, D] keys and values of the prompt.
+        k: [1, KV, T, D] their own keys, KV a divisor of H.
+        v: [1, KV, T, D] their own values.
+        prompt_k: [1, KV, P, D] keys of the prompt.
+        prompt_v: [1, KV, P, D] values of the prompt.
         rows: where completions begin and end.
         scale: of the scores.
 
@@ -63,9 +65,7 @@ class _GroupAttention(torch.autograd.Function):
         grad = grads[0]
         fold_q, fold_grad, fold_out = (_fold(x, kv_heads) for x in (q, grad, out))
         fold_lse = _fold(lse.unsqueeze(-1), kv_heads).squeeze(-1)
-        dq, dpk, dpv = block_attention_backward(
-            fold_grad, fold_q, prompt_k, prompt_v, fold_out, fold_lse, False, scale
-        )
+        dq, dpk, dpv = block_attention_backward(fold_grad, fold_q, prompt_k, prompt_v, fold_out, fold_lse, False, scale)
         own = (rows.pad(q), _expand(rows.pad(k), heads), _expand(rows.pad(v), heads), rows.pad(out), rows.pad(lse))
         dq_own, dk, dv = block_attention_backward(
             rows.pad_zeros(grad).contiguous(), *(x.contiguous() for x in own), True, scale

@@ -15,8 +15,11 @@ from torch import Tensor
 
 from o3v.models.policy import Policy
 
-_CHUNK = 1024
-"""Positions whose logits exist at one time: 1,024 x 152k x 4 bytes = 0.6 GB for the 7B models."""
+_CHUNK_LOGITS = {"cpu": 2**22, "cuda": 2**27}
+"""Logits that exist at one time: what a CPU's cache holds (16 MiB), what keeps a GPU busy (0.5 GiB)."""
+
+_KEPT_LOGITS = 2**25
+"""So many (128 MiB) are kept for the backward pass, which then computes none again; all or none of a call's."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,21 @@ def score_tokens(
 
 
 class _Head(torch.autograd.Function):
-    """Saves states and one log-sum-exp a token instead of logits."""
+    """Saves states and one log-sum-exp a token; probabilities too where they are few."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor, ids: Tensor, banned: Tensor) -> tuple[Tensor, Tensor]:
-        parts = [_chunk(states[part], weight, ids[part], banned) for part in _chunks(len(states))]
-        columns = zip(*parts, strict=True) if parts else [[states.new_zeros(0, dtype=_wide(states))]] * 3
-        logprobs, lse, entropy = (torch.cat(list(column)) for column in columns)
+        keeps = len(states) * len(weight) <= _KEPT_LOGITS and any(ctx.needs_input_grad[:2])
+        ctx.kept = []
+        columns: tuple[list[Tensor], ...] = ([], [], [])
+        for part in _chunks(states, weight):
+            *values, weights = _chunk(_logits(states[part], weight, banned), ids[part])
+            for column, value in zip(columns, values, strict=True):
+                column.append(value)
+            if keeps:
+                ctx.kept.append(weights)
+        empty = states.new_zeros(0, dtype=_wide(states))
+        logprobs, lse, entropy = (torch.cat([empty, *column]) for column in columns)
         ctx.save_for_backward(states, weight, ids, banned, lse)
         ctx.mark_non_differentiable(entropy)
         return logprobs, entropy
@@ -73,9 +84,12 @@ class _Head(torch.autograd.Function):
         states, weight, ids, banned, lse = ctx.saved_tensors
         d_states = torch.empty_like(states) if ctx.needs_input_grad[0] else None
         d_weight = torch.zeros_like(weight, dtype=_wide(weight)) if ctx.needs_input_grad[1] else None
-        for part in _chunks(len(states)):
-            slope = _slope(_logits(states[part], weight, banned), lse[part], ids[part], grads[0][part])
-            slope = slope.to(weight.dtype)
+        for number, part in enumerate(_chunks(states, weight)):
+            if ctx.kept:
+                shares = ctx.kept[number]
+            else:
+                shares = _logits(states[part], weight, banned).sub_(lse[part, None]).exp_()
+            slope = _slope(shares, ids[part], grads[0][part]).to(weight.dtype)
             if d_states is not None:
                 torch.mm(slope, weight, out=d_states[part])
             if d_weight is not None:
@@ -83,8 +97,9 @@ class _Head(torch.autograd.Function):
         return d_states, None if d_weight is None else d_weight.to(weight.dtype), None, None
 
 
-def _chunks(count: int) -> list[slice]:
-    return [slice(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
+def _chunks(states: Tensor, weight: Tensor) -> list[slice]:
+    size = max(1, _CHUNK_LOGITS.get(states.device.type, 2**22) // len(weight))
+    return [slice(start, start + size) for start in range(0, len(states), size)]
 
 
 def _wide(tensor: Tensor) -> torch.dtype:
@@ -95,28 +110,26 @@ def _logits(states: Tensor, weight: Tensor, banned: Tensor) -> Tensor:
     return (states @ weight.T).to(_wide(states)).index_fill_(1, banned, float("-inf"))
 
 
-def _chunk(states: Tensor, weight: Tensor, ids: Tensor, banned: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-probability, log-sum-exp and entropy of each token, with one exponential a logit."""
-    logits = _logits(states, weight, banned)
+def _chunk(logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Log-probability, log-sum-exp, entropy and probabilities of each token, one exponential a logit."""
     chosen = logits.gather(1, ids[:, None]).squeeze(1)
     top = logits.amax(1, keepdim=True)
     shifted = logits.sub_(top).clamp_(min=-1e4)  # finite where banned, so that 0 * shifted is 0
     weights = shifted.exp()
     total = weights.sum(1)
-    entropy = total.log() - torch.linalg.vecdot(weights, shifted) / total
+    entropy = total.log() - torch.bmm(weights[:, None], shifted[:, :, None]).flatten() / total
     lse = total.log() + top.squeeze(1)
-    return chosen - lse, lse, entropy
+    return chosen - lse, lse, entropy, weights.div_(total[:, None])
 
 
-def _slope(logits: Tensor, lse: Tensor, ids: Tensor, grad: Tensor) -> Tensor:
-    """Gradient of the logits: grad * (one-hot - probabilities)."""
-    slope = logits.sub_(lse[:, None]).exp_().mul_(-grad[:, None])
-    slope.scatter_add_(1, ids[:, None], grad[:, None])
-    return slope
+def _slope(shares: Tensor, ids: Tensor, grad: Tensor) -> Tensor:
+    """Gradient of the logits, grad * (one-hot - probabilities); a new tensor, the probabilities may be needed again."""
+    slope = shares * -grad[:, None]
+    return slope.scatter_add_(1, ids[:, None], grad[:, None])
 
 
 def _add_product(total: Tensor, slope: Tensor, states: Tensor) -> None:
-    """total += slope^T states, in the sum's own (wider) type."""
+    """Total += slope^T states, in the sum's own (wider) type."""
     if slope.dtype == total.dtype:
         total.addmm_(slope.T, states)
     else:

@@ -162,11 +162,13 @@ def save_policy(policy: Policy, folder: str | Path) -> None:
 
 
 def _prepare(policy: Policy, spec: ModelSpec) -> Policy:
+    from o3v.models.last_layer import trim_last_layer
     from o3v.models.passes import ATTENTION
 
     model = policy.model
     model.eval()
-    policy.model.model.language_model.config._attn_implementation = ATTENTION
+    model.model.language_model.config._attn_implementation = ATTENTION
+    trim_last_layer(model.model)
     if not spec.train_vision:
         model.model.visual.requires_grad_(False)
     if spec.gradient_checkpointing:

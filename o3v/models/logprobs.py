@@ -3,7 +3,7 @@
 - `dense_scores`: every completion carries its prompt through the library's plain forward. What everybody does.
 - `mask_scores`: prompts and completions in one row, each prompt once; the library's plain forward with a 4-D mask. The
   oracle of the next two: nothing in it but public interfaces.
-- `packed_scores`: the same row with attention split into prompt part and own part (`o3v.models.group_attention`).
+- `packed_scores`: the same row by a kernel that leaves out what no token sees (`o3v.models.kernels`).
 - `kept_scores`: completions only, continuing from a prompt whose graph was kept from the rollout.
 
 A test holds them together within 1e-5 in fp32, values and gradients, for both families.
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from o3v.models.head import TokenScores, score_tokens
+from o3v.models.kernels import KERNELS
 from o3v.models.packing import (
     PackedCompletions,
     PackedPrompts,
@@ -24,13 +25,14 @@ from o3v.models.packing import (
     pack_prompts,
     prompt_positions,
 )
-from o3v.models.passes import CompletionPass, PackedPass, Pass
+from o3v.models.passes import Pass
 from o3v.models.policy import Encoded, Policy
 from o3v.models.prefix import Prefix, run_row
-from o3v.models.ragged import Ragged
 
 
-def kept_scores(policy: Policy, prefix: Prefix, ids: Tensor, mask: Tensor, temperature: float = 1.0) -> TokenScores:
+def kept_scores(
+    policy: Policy, prefix: Prefix, ids: Tensor, mask: Tensor, temperature: float = 1.0, kernel: str = "split"
+) -> TokenScores:
     """Scores of G completions a prompt, only the completions going through the model.
 
     Args:
@@ -39,6 +41,7 @@ def kept_scores(policy: Policy, prefix: Prefix, ids: Tensor, mask: Tensor, tempe
         ids: [B*G, L] completion tokens, right-padded, G consecutive rows a prompt.
         mask: [B*G, L] bool, True on completion tokens up to and including EOS.
         temperature: of the distribution, that of the draw: the policy which sampled is the one that learns.
+        kernel: of the attention, a key of `o3v.models.kernels.KERNELS`.
 
     Returns:
         [B*G, L] log-probabilities and entropies.
@@ -46,22 +49,24 @@ def kept_scores(policy: Policy, prefix: Prefix, ids: Tensor, mask: Tensor, tempe
     packed = pack_completions(ids, mask, prefix.next_position)
     states = prefix.hidden
     if len(packed.input_ids):
-        shared = CompletionPass(prefix.keys, prefix.values, *_ragged(packed))
+        shared = KERNELS[kernel].later(prefix.keys, prefix.values, packed.lengths)
         states = torch.cat([states, run_row(policy, packed.input_ids, packed.positions, shared)])
     return score_tokens(policy, states[packed.sources], ids, mask, temperature)
 
 
 def packed_scores(
-    policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor, temperature: float = 1.0
+    policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor, temperature: float = 1.0, kernel: str = "split"
 ) -> TokenScores:
     """Scores of G completions a prompt with one pass over prompts and completions; arguments as in `kept_scores`."""
-    return _row_scores(policy, _Row.of(policy, prompts, ids, mask), ids, mask, temperature)
+    row = _Row.of(policy, prompts, ids, mask)
+    shared = KERNELS[kernel].packed(row.prompt.lengths, row.packed.lengths, row.ends)
+    return _row_scores(policy, replace(row, shared=shared), ids, mask, temperature)
 
 
 def mask_scores(policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor, temperature: float = 1.0) -> TokenScores:
     """As `packed_scores`, by the library's own attention under a mask of N x N: for checking, and for small N."""
     row = _Row.of(policy, prompts, ids, mask)
-    return _row_scores(policy, replace(row, shared=None, mask=row.group_mask()), ids, mask, temperature)
+    return _row_scores(policy, replace(row, mask=row.group_mask()), ids, mask, temperature)
 
 
 def dense_scores(policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor, temperature: float = 1.0) -> TokenScores:
@@ -98,14 +103,18 @@ class _Row:
     prompts: Encoded
     prompt: PackedPrompts
     packed: PackedCompletions
-    shared: Pass | None
-    mask: Tensor | None
+    shared: Pass | None = None
+    mask: Tensor | None = None
 
     @classmethod
     def of(cls, policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor) -> _Row:
         prompt = pack_prompts(policy, prompts)
-        packed = pack_completions(ids, mask, prompt.next_position)
-        return cls(prompts, prompt, packed, PackedPass(prompt.lengths, *_ragged(packed)), None)
+        return cls(prompts, prompt, pack_completions(ids, mask, prompt.next_position))
+
+    @property
+    def ends(self) -> Tensor:
+        """Places in the row of the tokens that predict one: each prompt's last, and all of completions."""
+        return self.prompt.ends(len(self.packed.input_ids))
 
     def group_mask(self) -> Tensor:
         """[1, 1, N, N] bool: a token sees its prompt, and its own completion up to itself."""
@@ -124,14 +133,8 @@ def _row_scores(policy: Policy, row: _Row, ids: Tensor, mask: Tensor, temperatur
     tokens = torch.cat([row.prompt.input_ids, row.packed.input_ids])
     positions = torch.cat([row.prompt.positions, row.packed.positions], 1)
     hidden = run_row(policy, tokens, positions, row.shared, row.prompts, row.mask)
-    ends = torch.tensor(row.prompt.ends, device=hidden.device)
-    states = torch.cat([hidden[ends], hidden[len(row.prompt.input_ids) :]])
+    states = hidden if row.mask is None else hidden[row.ends]
     return score_tokens(policy, states[row.packed.sources], ids, mask, temperature)
-
-
-def _ragged(packed: PackedCompletions) -> tuple[tuple[Ragged, ...], tuple[int, ...]]:
-    rows = tuple(Ragged.of(lengths, packed.input_ids.device) for lengths in packed.lengths)
-    return rows, tuple(sum(lengths) for lengths in packed.lengths)
 
 
 def _dense_hidden(policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor) -> Tensor:

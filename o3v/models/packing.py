@@ -26,10 +26,11 @@ class PackedPrompts:
     lengths: tuple[int, ...]
     next_position: Tensor
 
-    @property
-    def ends(self) -> list[int]:
-        """The place of each prompt's last token."""
-        return [sum(self.lengths[: b + 1]) - 1 for b in range(len(self.lengths))]
+    def ends(self, completions: int) -> Tensor:
+        """Places of each prompt's last token and of so many completion tokens that stand behind the prompts."""
+        total = sum(self.lengths)
+        ends = [sum(self.lengths[: b + 1]) - 1 for b in range(len(self.lengths))]
+        return torch.tensor([*ends, *range(total, total + completions)], device=self.input_ids.device)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,9 @@ def join(prefixes: Sequence[Prefix]) -> Prefix:
         return prefixes[0]
     return Prefix(
         tuple(tuple(k for layer in layers for k in layer) for layers in zip(*(p.keys for p in prefixes), strict=True)),
-        tuple(tuple(v for layer in layers for v in layer) for layers in zip(*(p.values for p in prefixes), strict=True)),
+        tuple(
+            tuple(v for layer in layers for v in layer) for layers in zip(*(p.values for p in prefixes), strict=True)
+        ),
         torch.cat([p.hidden for p in prefixes]),
         torch.cat([p.next_position for p in prefixes]),
     )
@@ -63,13 +65,13 @@ def join(prefixes: Sequence[Prefix]) -> Prefix:
 def read_prompts(policy: Policy, prompts: Encoded) -> Prefix:
     """One pass over prompts of any length, laid end to end; with graph where gradients are on."""
     packed = pack_prompts(policy, prompts)
-    reading = PromptPass(packed.lengths)
+    reading = PromptPass(packed.lengths, packed.ends(0))
     hidden = run_row(policy, packed.input_ids, packed.positions, reading, prompts)
     layers = range(len(reading.keys))
     return Prefix(
         tuple(reading.keys[layer] for layer in layers),
         tuple(reading.values[layer] for layer in layers),
-        hidden[torch.tensor(packed.ends, device=hidden.device)],
+        hidden,
         packed.next_position,
     )
 
@@ -82,7 +84,7 @@ def run_row(
     prompts: Encoded | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """A row of N tokens through the library's own forward: [N, H] last hidden states.
+    """A row of N tokens through the library's own forward: last hidden states [N, H], or those of `shared.keep`.
 
     Args:
         policy: the model.

@@ -34,7 +34,7 @@ BOUNDS: Final = {
     "kl_coef": (0.0, None),
     "max_length": (1, None),
     "overlong_cache": (0.0, 1.0),
-    "resample_flat": (0, None),
+    "resample_flat": (0, 15),
     "updates_per_rollout": (1, None),
     "minibatches": (1, None),
 }

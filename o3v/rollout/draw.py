@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from o3v.errors import ConfigError
+
+DECODERS: Final = ("auto", "eager", "graph")
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,8 @@ class Sampling:
         top_p: smallest set of tokens that holds this probability; 1 keeps all.
         top_k: most likely tokens that are kept; 0 keeps all.
         max_new_tokens: longest completion; one that reaches it has no EOS.
+        decoder: "eager" starts every kernel of a step by itself and lets completions that have ended go; "graph"
+            replays a CUDA graph; "auto" is "graph" on a GPU and "eager" elsewhere.
     """
 
     group_size: int
@@ -27,6 +33,7 @@ class Sampling:
     top_p: float
     top_k: int
     max_new_tokens: int
+    decoder: str
 
     def __post_init__(self) -> None:
         checks = {
@@ -39,6 +46,20 @@ class Sampling:
         for name, is_valid in checks.items():
             if not is_valid:
                 raise ConfigError(f"rollout.{name}={getattr(self, name)} is out of range")
+        if self.decoder not in DECODERS:
+            raise ConfigError(f"rollout.decoder={self.decoder!r} must be one of {list(DECODERS)}")
+
+    def decoder_on(self, device: str) -> str:
+        """What `decoder` stands for on this kind of device, "eager" or "graph".
+
+        Raises:
+            ConfigError: a graph is asked for where there is none.
+        """
+        if self.decoder == "auto":
+            return "graph" if device == "cuda" else "eager"
+        if self.decoder == "graph" and device != "cuda":
+            raise ConfigError(f"rollout.decoder='graph' needs a GPU, not {device!r}; allowed there: ['auto', 'eager']")
+        return self.decoder
 
     @property
     def scored_temperature(self) -> float:
@@ -73,9 +94,15 @@ def draw_tokens(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Te
 
 
 def uniforms(seeds: list[int], count: int) -> Tensor:
-    """[len(seeds), count] numbers in [0, 1), row i from seed i alone."""
-    rows = [torch.rand(count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds]
-    return torch.stack(rows)
+    """[len(seeds), count] numbers in [0, 1), row i from seed i alone.
+
+    Every bit of a seed counts (torch's generator on the CPU reads the lower 32 only).
+
+    >>> len(set(uniforms([0, 1, 1 << 40, 1 << 60], 1).flatten().tolist()))
+    4
+    """
+    rows = [np.random.Generator(np.random.Philox(key=seed)).random(count) for seed in seeds]
+    return torch.from_numpy(np.stack(rows))
 
 
 def _invert(cumulative: Tensor, uniform: Tensor) -> Tensor:

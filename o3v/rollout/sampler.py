@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from o3v.models.decoding import Decoder
+from o3v.models.graph_decoding import GraphDecoder
 from o3v.models.policy import Encoded, Policy
 from o3v.models.prefix import Prefix, read_prompts
 from o3v.rollout.draw import Sampling, draw_tokens, uniforms
@@ -75,23 +76,33 @@ def _sample(
     logprobs, mask = torch.zeros(shape, device=policy.device), torch.zeros_like(ids, dtype=torch.bool)
     rows = torch.arange(shape[0], device=policy.device)  # completions that are going on
     hidden = prefix.hidden.repeat_interleave(sampling.group_size, 0)
-    decoder = Decoder(policy, prefix, sampling.group_size, shape[1] - 1)
+    decoder = _decoder(policy, prefix, sampling)
     going = torch.ones_like(rows, dtype=torch.bool)
     for step in range(shape[1]):
         logits = policy.model.lm_head(hidden).float().index_fill_(1, banned, float("-inf"))
         tokens, chosen = draw_tokens(logits, draws[rows, step], sampling)
-        live = rows[going]
-        ids[live, step], logprobs[live, step], mask[live, step] = tokens[going], chosen[going], True
+        ids[rows, step] = torch.where(going, tokens, policy.pad_id)
+        logprobs[rows, step] = torch.where(going, chosen, 0.0)
+        mask[rows, step] = going
         going = going & (tokens != end)
-        left = int(going.sum())
-        if not left or step + 1 == shape[1]:
+        is_last, looks = step + 1 == shape[1], (step + 1) % decoder.check_every == 0
+        left = int(going.sum()) if looks and not is_last else len(rows)  # reading it waits for the device
+        if is_last or not left:
             break
-        if left <= _SHRINK * len(rows):
+        if isinstance(decoder, Decoder) and left <= _SHRINK * len(rows):
             kept = going.nonzero().squeeze(1)
             decoder.keep(kept)
             rows, tokens, going = rows[kept], tokens[kept], going[kept]
         hidden = decoder.advance(tokens)
-    return ids[:, : step + 1], logprobs[:, : step + 1], mask[:, : step + 1]
+    width = int(mask.any(0).sum())
+    return ids[:, :width], logprobs[:, :width], mask[:, :width]
+
+
+def _decoder(policy: Policy, prefix: Prefix, sampling: Sampling) -> Decoder | GraphDecoder:
+    length = sampling.max_new_tokens - 1  # the last token is never fed
+    if sampling.decoder_on(policy.device.type) == "graph":
+        return GraphDecoder(policy, prefix, sampling.group_size, length, is_captured=True)
+    return Decoder(policy, prefix, sampling.group_size, length)
 
 
 __all__ = ["Sampling", "sample_completions", "sample_from"]

@@ -40,6 +40,7 @@ class TrainerSettings:
         prompt_pass: "kept" reads a prompt once for its completions and keeps the graph of that pass for training
             where a rollout has one update; "split" (what "kept" is elsewhere) and "mask" read it once again in every
             update, with split attention or the library's own under a mask; "dense" with every completion.
+        attention_kernel: of "kept" and "split", see `PassSettings`.
         prompts_per_pass: prompts that go through the model together in training; null: all of an update's.
         old_logprobs: "rollout" or "recompute", see `PassSettings`.
         parity_prompts: prompts on which rollout and training are compared before an RL run, or its continuation,
@@ -57,6 +58,7 @@ class TrainerSettings:
     show_every: int
     show_completions: int
     prompt_pass: str
+    attention_kernel: str
     prompts_per_pass: int | None
     old_logprobs: str
     parity_prompts: int
@@ -71,7 +73,7 @@ class TrainerSettings:
 
     def passes(self) -> PassSettings:
         """How prompts and completions go through the model; raises ConfigError for a value that is not allowed."""
-        return PassSettings(self.prompt_pass, self.prompts_per_pass, self.old_logprobs)
+        return PassSettings(self.prompt_pass, self.attention_kernel, self.prompts_per_pass, self.old_logprobs)
 
     @property
     def world_size(self) -> int:

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from o3v.errors import ConfigError
 from o3v.models.head import TokenScores
-from o3v.models.logprobs import dense_scores, mask_scores, packed_scores
+from o3v.models.kernels import KERNELS, check_kernel
+from o3v.models.logprobs import dense_scores, kept_scores, mask_scores, packed_scores
 from o3v.models.lora import adapter_off
 from o3v.models.policy import Encoded, Policy
+from o3v.models.prefix import Prefix
 from o3v.rollout.sampler import Sampling
 
 Update = Callable[[Tensor, bool], float]
@@ -36,6 +38,7 @@ class PassSettings:
 
     Attributes:
         way: a key of `WAYS`.
+        attention_kernel: of "kept" and "split", a key of `o3v.models.kernels.KERNELS`.
         prompts_per_pass: prompts that go through together; the gradients of several passes add up. None: all of an
             update's.
         old_logprobs: "rollout" takes those under which completions were drawn; "recompute" computes them again by the
@@ -44,12 +47,15 @@ class PassSettings:
     """
 
     way: str
+    attention_kernel: str
     prompts_per_pass: int | None
     old_logprobs: str
 
     def __post_init__(self) -> None:
         if self.way not in WAYS:
             raise ConfigError(f"trainer.prompt_pass={self.way!r} must be one of {sorted(WAYS)}")
+        if self.attention_kernel not in KERNELS:
+            raise ConfigError(f"trainer.attention_kernel={self.attention_kernel!r} must be one of {sorted(KERNELS)}")
         if self.prompts_per_pass is not None and self.prompts_per_pass < 1:
             raise ConfigError(f"trainer.prompts_per_pass={self.prompts_per_pass} must be at least 1, or null")
         if self.old_logprobs not in OLD_LOGPROBS:
@@ -58,7 +64,7 @@ class PassSettings:
     def chunks(self, items: list[int]) -> list[list[int]]:
         """Numbers of prompts, cut into what goes through together.
 
-        >>> PassSettings("kept", 2, "rollout").chunks([0, 1, 4])
+        >>> PassSettings("kept", "split", 2, "rollout").chunks([0, 1, 4])
         [[0, 1], [4]]
         """
         size = self.prompts_per_pass or max(1, len(items))
@@ -103,7 +109,22 @@ class Learner:
 
     def scores(self, prompts: Encoded, ids: Tensor, mask: Tensor) -> TokenScores:
         """Scores [B*G, L] of completions, G consecutive rows a prompt."""
-        return WAYS[self.passes.way](self.policy, prompts, ids, mask, self.temperature)
+        return self._scores(self.policy, prompts, ids, mask)
+
+    def kept_scores(self, prefix: Prefix, ids: Tensor, mask: Tensor) -> TokenScores:
+        """As `scores`, from prompts whose graph was kept."""
+        return kept_scores(self.policy, prefix, ids, mask, self.temperature, self.passes.attention_kernel)
+
+    def check_device(self, device: str) -> None:
+        """Can what is configured run on this kind of device? Looked at before training starts.
+
+        Raises:
+            ConfigError: names the key, its value and what is allowed there.
+        """
+        if WAYS[self.passes.way] is packed_scores:
+            check_kernel(self.passes.attention_kernel, device)
+        if self.sampling is not None:
+            self.sampling.decoder_on(device)
 
     @torch.no_grad()
     def ref_logprobs(self, prompts: Encoded, ids: Tensor, mask: Tensor) -> Tensor | None:
@@ -111,4 +132,10 @@ class Learner:
         if self.reference is None:
             return None
         with adapter_off(self.policy) if self.reference is self.policy else nullcontext():
-            return WAYS[self.passes.way](self.reference, prompts, ids, mask, self.temperature).logprobs
+            return self._scores(self.reference, prompts, ids, mask).logprobs
+
+    def _scores(self, policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor) -> TokenScores:
+        way = WAYS[self.passes.way]
+        if way is packed_scores:
+            return packed_scores(policy, prompts, ids, mask, self.temperature, self.passes.attention_kernel)
+        return way(policy, prompts, ids, mask, self.temperature)

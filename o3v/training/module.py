@@ -116,6 +116,7 @@ class GroundingModule(LightningModule):
 
     def on_fit_start(self) -> None:
         """The reference goes where the policy is; it is no part of the module, so no trainer moves or saves it."""
+        self._learner.check_device(self.device.type)
         if self._learner.reference is not None:
             self._learner.reference.model.to(self.device)
 

@@ -13,11 +13,12 @@ def rollout_metrics(experience: Experience) -> dict[str, float]:
     """Means and spreads for logging; names are relative to `train/`.
 
     `reward/TERM` averages over the completions to whose task the term applies; `reward/TERM_std` is the mean standard
-    deviation inside a group; `zero_variance` the share of groups whose completions all earned the same.
+    deviation inside a group; `zero_variance` the share of groups whose completions all earned the same (after drawing
+    again, where that is on); `resampled` how often a group was drawn again, `rescued` how many have a signal by that.
     """
-    return (
-        _length_metrics(experience) | _reward_metrics(experience) | _term_metrics(experience) | _diagnostics(experience)
-    )
+    again = {"resampled": float(experience.resampled), "rescued": float(experience.rescued)}
+    numbers = _length_metrics(experience) | _reward_metrics(experience) | _term_metrics(experience)
+    return numbers | again | _diagnostics(experience)
 
 
 def _length_metrics(experience: Experience) -> dict[str, float]:

@@ -31,7 +31,8 @@ class Experience:
         advantages: [B, G].
         flat: [B] bool, groups that teach nothing.
         counted: [B*G, L] bool, tokens that take part in the loss.
-        resampled: groups that were drawn again, in all rounds.
+        resampled: groups that were drawn again, summed over the rounds.
+        rescued: groups that have something to teach because of that.
     """
 
     examples: tuple[Example, ...]
@@ -42,6 +43,7 @@ class Experience:
     flat: Tensor
     counted: Tensor
     resampled: int
+    rescued: int
 
 
 def rl_step(
@@ -74,7 +76,9 @@ def read(learner: Learner, prompts: Encoded) -> list[Prefix]:
     """The prompts after their one pass, in the parts in which they will be trained on; with graph where it is kept."""
     count = len(prompts.input_ids)
     with torch.set_grad_enabled(learner.keeps_graph(count)):
-        return [read_prompts(learner.policy, prompts.select(part)) for part in learner.passes.chunks(list(range(count)))]
+        return [
+            read_prompts(learner.policy, prompts.select(part)) for part in learner.passes.chunks(list(range(count)))
+        ]
 
 
 def collect(learner: Learner, batch: Batch, prefix: Prefix, progress: float) -> Experience:
@@ -91,10 +95,10 @@ def collect(learner: Learner, batch: Batch, prefix: Prefix, progress: float) -> 
         if not flat:
             break
         again = draw(learner, batch, prefix.select(flat), flat, attempt)
-        drawn = experience.resampled + len(flat)
-        experience = replace(
-            judge(learner, batch, exchange(experience.rollout, again, flat), progress), resampled=drawn
-        )
+        judged = judge(learner, batch, exchange(experience.rollout, again, flat), progress)
+        resampled = experience.resampled + len(flat)
+        rescued = experience.rescued + len(flat) - int(judged.flat.sum())
+        experience = replace(judged, resampled=resampled, rescued=rescued)
     return experience
 
 
@@ -123,7 +127,7 @@ def judge(learner: Learner, batch: Batch, rollout: Rollout, progress: float) -> 
     counted = rollout.completion_mask & learner.objective.kept(ended)[:, None]
     flat = learner.objective.flat(*rewards)
     advantages = learner.objective.advantages(*rewards)
-    return Experience(batch.examples, rollout, completions, tables, advantages, flat, counted, 0)
+    return Experience(batch.examples, rollout, completions, tables, advantages, flat, counted, 0, 0)
 
 
 def _rewards(tables: Sequence[RewardTable], rollout: Rollout) -> tuple[Tensor, Tensor, Tensor, Tensor]:

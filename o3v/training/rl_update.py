@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from o3v.models.head import TokenScores
-from o3v.models.logprobs import kept_scores
 from o3v.models.policy import Encoded
 from o3v.models.prefix import Prefix
 from o3v.objectives.aggregation import UpdateSize
@@ -34,17 +33,19 @@ def learn(
     """`updates_per_rollout` passes over the groups that have a gradient, in `minibatches` parts each.
 
     A group of equal rewards has advantage 0 everywhere. It is skipped whole, the KL term's pull on it included, which
-    saves its forward and backward.
+    saves its forward and backward; in the loss' denominators it counts, so that the scale of an update does not depend
+    on how many groups had something to teach, on this process or on another.
     """
     objective = learner.objective
-    active = [b for b, is_flat in enumerate(experience.flat.tolist()) if not is_flat]
-    minibatches = split(active, objective.minibatches) if active else []
-    plan(objective.updates_per_rollout * len(minibatches))
+    is_flat = experience.flat.tolist()
+    parts = split(list(range(len(is_flat))), objective.minibatches)
+    minibatches = [part for part in parts if not all(is_flat[b] for b in part)]
+    updates = objective.updates_per_rollout * len(minibatches)
+    plan(updates)
     if not minibatches:
         return {"skipped_update": 1.0}
-    updates = objective.updates_per_rollout * len(minibatches)
     rollout = _Rollout(learner, prompts, kept, experience, None)
-    rollout = replace(rollout, old=_old_logprobs(rollout, active, updates))
+    rollout = replace(rollout, old=_old_logprobs(rollout, [b for part in minibatches for b in part], updates))
     sums: dict[str, list[float]] = {}
     for _ in range(objective.updates_per_rollout):
         for groups in minibatches:
@@ -89,29 +90,30 @@ class _Rollout:
     def scores(self, groups: Sequence[int], prefix: Prefix | None) -> TokenScores:
         _, ids, mask = self.completions(groups)
         if prefix is not None:
-            return kept_scores(self.learner.policy, prefix, ids, mask, self.learner.temperature)
+            return self.learner.kept_scores(prefix, ids, mask)
         return self.learner.scores(self.prompts.select(groups), ids, mask)
 
 
 def _update_on(rollout: _Rollout, groups: Sequence[int], update: Update) -> dict[str, float]:
     """One optimizer step: the parts' gradients add up to that of all groups at once."""
     total = UpdateSize.of(rollout.experience.counted[rollout.rows(groups)])
-    parts = rollout.parts(groups)
-    outputs, entropies, grad_norm = [], [], 0.0
+    parts = rollout.parts([b for b in groups if not rollout.experience.flat[b]])
+    outputs, entropies, tokens, grad_norm = [], [], [], 0.0
     for number, (members, prefix) in enumerate(parts, 1):
         output, entropy = _loss(rollout, members, prefix, total)
         grad_norm = update(output.loss, number == len(parts))
         outputs.append(replace(output, loss=output.loss.detach()))
-        entropies.append(entropy)
+        entropies.append(float(entropy.sum()))
+        tokens.append(len(entropy))
     metrics = {name: float(value) for name, value in merged_metrics(outputs).items()}
-    loss, tokens = sum(float(output.loss) for output in outputs), max(total.tokens, 1)
-    return metrics | {"loss": loss, "grad_norm": grad_norm, "entropy": sum(entropies) / tokens}
+    loss = sum(float(output.loss) for output in outputs)
+    return metrics | {"loss": loss, "grad_norm": grad_norm, "entropy": sum(entropies) / max(sum(tokens), 1)}
 
 
 def _loss(
     rollout: _Rollout, groups: Sequence[int], prefix: Prefix | None, total: UpdateSize
-) -> tuple[LossOutput, float]:
-    """Loss of some groups, and the sum of the entropies of their tokens."""
+) -> tuple[LossOutput, Tensor]:
+    """Loss of some groups, and the entropies of their tokens."""
     learner, experience = rollout.learner, rollout.experience
     rows, ids, mask = rollout.completions(groups)
     reference = None if learner.reference is None else learner.ref_logprobs(rollout.prompts.select(groups), ids, mask)
@@ -120,7 +122,7 @@ def _loss(
     counted = experience.counted[rows, : ids.shape[1]]
     advantages = experience.advantages[list(groups)].flatten().to(ids.device)
     output = learner.objective.loss(scores.logprobs, old, reference, advantages, counted, total)
-    return output, float(scores.entropy[counted].sum())
+    return output, scores.entropy[counted]
 
 
 def _old_logprobs(rollout: _Rollout, groups: list[int], updates: int) -> Tensor | None:

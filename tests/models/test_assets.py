@@ -7,7 +7,7 @@ from o3v.rollout.sampler import Sampling, sample_completions
 from tests import tiny
 from tests.data.test_captions import only
 
-GREEDY = Sampling(group_size=1, temperature=0.0, top_p=1.0, top_k=0, max_new_tokens=40)
+GREEDY = Sampling(group_size=1, temperature=0.0, top_p=1.0, top_k=0, max_new_tokens=40, decoder="eager")
 
 
 def test_the_tiny_base_is_found_and_sees():

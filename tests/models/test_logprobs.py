@@ -1,17 +1,31 @@
-"""Shared-prefix and dense log-probabilities against each other and against the library's own forward."""
+"""Every way of scoring completions against the library's own forward, and the wrong versions that this catches."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
-from o3v.models import logprobs
+from o3v.models import group_attention, logprobs, packing, passes
 from o3v.models.load import make_policy
-from o3v.models.logprobs import dense_logprobs, dense_logprobs_with_prompt, prefix_logprobs, token_logprobs
+from o3v.models.logprobs import dense_scores, dense_scores_with_prompt, kept_scores, mask_scores, packed_scores
+from o3v.models.prefix import join, read_prompts
 from tests import tiny
 
 LENGTHS = [5, 9, 1, 4, 7, 2]  # three prompts, two completions each
-WAYS = {"prefix": prefix_logprobs, "dense": dense_logprobs}
+
+
+def kept(policy, prompts, *rest):
+    return kept_scores(policy, read_prompts(policy, prompts), *rest)
+
+
+def logprobs_by(way):
+    return lambda *arguments: way(*arguments).logprobs
+
+
+WAYS = {
+    name: logprobs_by(way)
+    for name, way in {"kept": kept, "split": packed_scores, "mask": mask_scores, "dense": dense_scores}.items()
+}
 SEEN = 0.05  # nats; a wrong version differs by more
 
 
@@ -43,7 +57,7 @@ def plain_forward(policy, prompt, completion, temperature=1.0):
     return (logits / temperature).log_softmax(-1).gather(1, completion[:, None])[:, 0]
 
 
-def error_of(policy, encoded, batch, expected, way="prefix"):
+def error_of(policy, encoded, batch, expected, way="split"):
     with torch.no_grad():
         return float((WAYS[way](policy, encoded, *batch[2:]) - expected).abs().max())
 
@@ -82,23 +96,12 @@ def test_masked_positions_are_zero(policy, batch):
             assert not way(policy, batch[1], *batch[2:])[~batch[3]].any()
 
 
-def test_gradients_are_equal(fresh_policy, batch):
-    shared = gradients(fresh_policy, prefix_logprobs, *batch[1:])
-    dense = gradients(fresh_policy, dense_logprobs, *batch[1:])
-    assert shared.keys() == dense.keys()
-    assert any("visual" in name for name in shared)
-    worst = max(relative(shared[name], dense[name]) for name in dense if float(dense[name].norm()) > 1e-4)
-    flat = [torch.cat([grads[name].flatten() for name in dense]) for grads in (shared, dense)]
-    assert relative(*flat) < 1e-5
-    assert worst < 1e-4
-
-
-def test_one_token_completions(policy, batch):
+@pytest.mark.parametrize("way", ["kept", "split", "mask"])
+def test_one_token_completions(policy, batch, way):
     ids, mask = batch[2][:, :1], batch[3][:, :1]
     with torch.no_grad():
-        assert torch.allclose(
-            prefix_logprobs(policy, batch[1], ids, mask), dense_logprobs(policy, batch[1], ids, mask), atol=1e-5
-        )
+        found = WAYS[way](policy, batch[1], ids, mask)
+        assert torch.allclose(found, WAYS["dense"](policy, batch[1], ids, mask), atol=1e-5)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -111,13 +114,24 @@ def test_left_padding_never_changes_a_row(policy, batch, way):
             assert torch.allclose(together[2 * b : 2 * b + 2], alone, atol=1e-5)
 
 
-def test_selected_prompts_keep_their_own_pixels(policy, batch, expected):
+@pytest.mark.parametrize("way", ["split", "mask", "dense"])
+def test_selected_prompts_keep_their_own_pixels(policy, batch, expected, way):
     _, encoded, ids, mask = batch
     order = [2, 0]
     rows = [4, 5, 0, 1]
     with torch.no_grad():
-        found = prefix_logprobs(policy, encoded.select(order), ids[rows], mask[rows])
+        found = WAYS[way](policy, encoded.select(order), ids[rows], mask[rows])
     assert torch.allclose(found, expected[rows], atol=1e-5)
+
+
+def test_selected_prefixes_and_joined_ones(policy, batch, expected):
+    _, encoded, ids, mask = batch
+    with torch.no_grad():
+        whole = read_prompts(policy, encoded)
+        parts = join([read_prompts(policy, encoded.select([2])), read_prompts(policy, encoded.select([0]))])
+        for prefix in (whole.select([2, 0]), parts):
+            found = kept_scores(policy, prefix, ids[[4, 5, 0, 1]], mask[[4, 5, 0, 1]]).logprobs
+            assert torch.allclose(found, expected[[4, 5, 0, 1]], atol=1e-5)
 
 
 def test_state_left_by_an_earlier_call_has_no_influence(policy, batch, expected):
@@ -136,12 +150,13 @@ def positions_at_prompt_length(policy, prompts):
     return positions, prompts.attention_mask.sum(1)
 
 
-prompt_positions = logprobs.prompt_positions
+prompt_positions = packing.prompt_positions
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_completions_that_go_on_at_the_prompts_length_are_caught(policy, batch, expected, way, monkeypatch):
-    monkeypatch.setattr(logprobs, "prompt_positions", positions_at_prompt_length)
+    for module in (packing, logprobs):
+        monkeypatch.setattr(module, "prompt_positions", positions_at_prompt_length)
     assert error_of(policy, batch[1], batch, expected, way) > SEEN
 
 
@@ -161,32 +176,56 @@ def test_attended_padding_is_caught(policy, batch, expected):
     assert error_of(policy, blind, batch, expected) > SEEN
 
 
-# ---- the head
+def test_a_plain_causal_mask_is_caught(policy, batch, expected, monkeypatch):
+    """Completions that see those before them."""
+
+    def causal(row):
+        size = len(row.prompt.input_ids) + len(row.packed.input_ids)
+        return torch.ones(1, 1, size, size, dtype=torch.bool).tril()
+
+    monkeypatch.setattr(logprobs._Row, "group_mask", causal)
+    assert error_of(policy, batch[1], batch, expected, "mask") > SEEN
 
 
-def test_banned_tokens_have_no_probability(policy, batch):
-    hidden = torch.randn(1, 4, policy.model.config.text_config.hidden_size)
-    everything = torch.arange(len(policy.processor.tokenizer))[:, None].expand(-1, 4)
-    found = token_logprobs(
-        policy, hidden.expand(len(everything), -1, -1), everything, torch.ones_like(everything).bool()
-    )
-    assert (found[list(policy.banned_ids)] == -torch.inf).all()
-    assert torch.allclose(found.exp().sum(0), torch.ones(4), atol=1e-5)
+@pytest.mark.parametrize("way", ["kept", "split"])
+def test_completions_that_see_their_own_future_are_caught(policy, batch, expected, way, monkeypatch):
+    def uncausal(q, k, v, causal, scale, right=group_attention.block_attention):
+        return right(q, k, v, False, scale)
+
+    monkeypatch.setattr(group_attention, "block_attention", uncausal)
+    assert error_of(policy, batch[1], batch, expected, way) > SEEN
 
 
-@pytest.mark.parametrize("size", [1, 3, 1000])
-def test_chunks_are_equal_to_the_whole(fresh_policy, batch, size, monkeypatch):
-    _, encoded, ids, mask = batch
-    whole = gradients(fresh_policy, prefix_logprobs, encoded, ids, mask)["model.language_model.embed_tokens.weight"]
-    monkeypatch.setattr(logprobs, "_CHUNK", size)
-    parts = gradients(fresh_policy, prefix_logprobs, encoded, ids, mask)["model.language_model.embed_tokens.weight"]
-    assert relative(parts, whole) < 1e-5
+@pytest.mark.parametrize("way", ["kept", "split"])
+def test_another_prompts_keys_are_caught(policy, batch, expected, way, monkeypatch):
+    def rolled(q, k, v, prompt_k, prompt_v, *rest, right=passes.group_attention):
+        return right(q, k, v, prompt_k.roll(1, 2), prompt_v, *rest)
+
+    monkeypatch.setattr(passes, "group_attention", rolled)
+    assert error_of(policy, batch[1], batch, expected, way) > SEEN
 
 
-def test_nothing_to_score(policy):
-    hidden = torch.randn(2, 3, policy.model.config.text_config.hidden_size)
-    ids = torch.zeros(2, 3, dtype=torch.long)
-    assert token_logprobs(policy, hidden, ids, torch.zeros(2, 3, dtype=torch.bool)).tolist() == [[0.0] * 3] * 2
+# ---- how much work it is
+
+
+@pytest.mark.parametrize(("way", "rows"), [("kept", 1), ("split", 1), ("mask", 1), ("dense", 2)])
+def test_a_prompt_passes_the_vision_tower_once(policy, batch, way, rows):
+    """Two completions a prompt; dense sends a prompt's pixels along with each of them."""
+    patches, tokens = [], []
+    hooks = [
+        policy.model.model.visual.register_forward_pre_hook(lambda _, inputs: patches.append(len(inputs[0]))),
+        policy.model.model.language_model.layers[0].mlp.register_forward_pre_hook(
+            lambda _, inputs: tokens.append(inputs[0].shape[0] * inputs[0].shape[1])
+        ),
+    ]
+    with torch.no_grad():
+        WAYS[way](policy, *batch[1:])
+    for hook in hooks:
+        hook.remove()
+    assert patches == [len(batch[1].pixel_values) * rows]
+    width = batch[1].input_ids.shape[1]
+    fed = int(batch[1].attention_mask.sum()) + sum(length - 1 for length in LENGTHS)
+    assert sum(tokens) == (fed if way != "dense" else len(LENGTHS) * (width + max(LENGTHS)))
 
 
 # ---- prompt tokens too (the reference's SFT)
@@ -199,7 +238,8 @@ def test_prompt_and_target_equal_the_librarys_loss(policy):
     hidden = policy.processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
     prompt_mask = encoded.attention_mask.bool() & (encoded.input_ids != hidden)
     with torch.no_grad():
-        found, scored = dense_logprobs_with_prompt(policy, encoded, ids, mask, prompt_mask)
+        found, scored = dense_scores_with_prompt(policy, encoded, ids, mask, prompt_mask)
+        found = found.logprobs
         labels = torch.cat([encoded.input_ids, ids], 1).masked_fill(~torch.cat([prompt_mask, mask], 1), -100)
         inputs = encoded.inputs() | {
             "input_ids": torch.cat([encoded.input_ids, ids], 1),
@@ -229,7 +269,7 @@ def test_recomputing_runs_every_layer_twice_and_changes_nothing(name):
             lambda *_, count=count: count.append(1)
         )
         policy.model.train()
-        results.append(gradients(policy, dense_logprobs, encoded, ids, mask))
+        results.append(gradients(policy, WAYS["dense"], encoded, ids, mask))
         calls.append(len(count))
     assert calls == [1, 2]
     assert all(relative(results[1][key], results[0][key]) < 1e-5 for key in results[0])

@@ -7,12 +7,15 @@ import pytest
 import torch
 
 from o3v.errors import ConfigError
-from o3v.models.logprobs import dense_scores
+from o3v.models.decoding import Decoder
+from o3v.models.logprobs import dense_scores, kept_scores
+from o3v.models.prefix import read_prompts
 from o3v.rollout import sampler
-from o3v.rollout.sampler import Sampling, sample_completions
+from o3v.rollout.draw import draw_tokens
+from o3v.rollout.sampler import Sampling, sample_completions, sample_from
 from tests import tiny
 
-FREE = Sampling(group_size=2, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=12)
+FREE = Sampling(group_size=2, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=12, decoder="eager")
 GREEDY = replace(FREE, group_size=1, temperature=0.0)
 
 
@@ -63,10 +66,10 @@ def test_in_double_precision_nothing_but_the_heads_rounding_is_left(policy, enco
 
 
 def test_wrong_positions_after_the_prompt_are_caught(policy, encoded, monkeypatch):
-    def one_late(policy, prefix, token, mask, step, right=sampler._advance):
-        return right(policy, prefix, token, mask, step + 1)
+    def one_late(self, policy, prefix, *rest, right=Decoder.__init__):
+        right(self, policy, replace(prefix, next_position=prefix.next_position + 1), *rest)
 
-    monkeypatch.setattr(sampler, "_advance", one_late)
+    monkeypatch.setattr(Decoder, "__init__", one_late)
     assert error_of(policy, encoded, sample_completions(policy, encoded, FREE, range(6))) > 0.01
 
 
@@ -99,9 +102,8 @@ def test_greedy_is_what_the_library_generates(policy, prompts, encoded):
     rollout = sample_completions(policy, encoded, GREEDY, [0, 0, 0])
     for b, prompt in enumerate(prompts):
         alone = policy.encode([prompt])
-        inputs = {name: value for name, value in vars(alone).items() if name != "images"}
         generated = policy.model.generate(
-            **inputs,
+            **alone.inputs(),
             max_new_tokens=12,
             do_sample=False,
             suppress_tokens=list(policy.banned_ids),
@@ -127,6 +129,38 @@ def test_eos_ends_rows_and_counts(policy, encoded, biased):
         assert not is_eos[n, : length - 1].any()
         assert is_eos[n, length - 1] or length == FREE.max_new_tokens
         assert (rollout.ids[n, length:] == policy.pad_id).all() and not rollout.logprobs[n, length:].any()
+
+
+@pytest.mark.parametrize("shrink", [0.0, 1.0])
+def test_rows_that_leave_change_nothing(policy, encoded, biased, monkeypatch, shrink):
+    """Finished rows leave the batch never, or at once; lengths differ, so whole prompts empty too."""
+    biased([policy.eos_id], 6.5)
+    sampling = replace(FREE, group_size=3)
+    expected = sample_completions(policy, encoded, sampling, range(9))
+    kept = []
+    right = Decoder.keep
+    monkeypatch.setattr(Decoder, "keep", lambda self, rows: (kept.append(len(rows)), right(self, rows)))
+    monkeypatch.setattr(sampler, "_SHRINK", shrink)
+    found = sample_completions(policy, encoded, sampling, range(9))
+    assert torch.equal(found.ids, expected.ids) and torch.equal(found.completion_mask, expected.completion_mask)
+    assert torch.allclose(found.logprobs, expected.logprobs, atol=1e-5)
+    assert bool(kept) == (shrink == 1.0)
+
+
+def test_never_ending_completions(policy, encoded, biased):
+    biased([policy.eos_id], 100.0)
+    rollout = sample_completions(policy, encoded, FREE, range(6), eos_id=-1)
+    assert rollout.completion_mask.all() and rollout.ids.shape == (6, 12)
+
+
+def test_a_rollout_leaves_the_prompts_graph_whole(policy, encoded):
+    """Prompts read with gradients can be sampled from and trained on afterwards."""
+    prefix = read_prompts(policy, encoded)
+    rollout = sample_from(policy, prefix, FREE, range(6))
+    assert torch.equal(rollout.ids, sample_completions(policy, encoded, FREE, range(6)).ids)
+    assert prefix.hidden.requires_grad and all(k.requires_grad for layer in prefix.keys for k in layer)
+    scores = kept_scores(policy, prefix, rollout.ids, rollout.completion_mask)
+    assert float((scores.logprobs - rollout.logprobs).abs().max()) < 1e-5
 
 
 def test_all_rows_ended_stop_the_rollout(policy, encoded, biased):
@@ -157,7 +191,7 @@ LOGITS = torch.tensor([0.4, 0.3, 0.0, 0.2, 0.1]).log()
 
 def frequencies(logits, sampling, draws=20_000):
     uniform = torch.rand(draws, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    tokens = sampler._draw(logits.expand(draws, -1), uniform, sampling)
+    tokens, _ = draw_tokens(logits.repeat(draws, 1), uniform, sampling)
     return torch.bincount(tokens, minlength=logits.shape[-1]) / draws
 
 
@@ -195,7 +229,10 @@ def test_extreme_numbers_never_draw_what_has_no_probability(uniform, changes):
     generator = torch.Generator().manual_seed(3)
     logits = torch.randn(200, 40, generator=generator)
     logits[:, [0, 1, 17, 38, 39]] = -torch.inf
-    drawn = sampler._draw(logits, torch.full((200,), uniform, dtype=torch.float64), replace(FREE, **changes))
+    drawn, logprobs = draw_tokens(
+        logits.clone(), torch.full((200,), uniform, dtype=torch.float64), replace(FREE, **changes)
+    )
+    assert torch.isfinite(logprobs).all()
     assert torch.isfinite(logits.gather(1, drawn[:, None])).all()
 
 

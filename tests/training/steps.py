@@ -10,15 +10,15 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from o3v.data.stream import Batch, Example
+from o3v.models.prefix import join
 from o3v.objectives.policy import PolicyObjective
 from o3v.rollout.sampler import Sampling
-from o3v.models.prefix import join
 from o3v.training.learner import Learner, PassSettings
 from o3v.training.rl_step import collect, read
 from o3v.types import KeyFrame, RewardTable, Sample, Task
 from tests import tiny
 
-SAMPLING = Sampling(group_size=4, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=8)
+SAMPLING = Sampling(group_size=4, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=8, decoder="eager")
 GSPO = PolicyObjective(
     ratio_level="sequence",
     surrogate="clip",
@@ -37,7 +37,7 @@ GSPO = PolicyObjective(
     minibatches=1,
 )
 
-PASSES = PassSettings("kept", None, "rollout")
+PASSES = PassSettings("kept", "split", None, "rollout")
 
 
 def sample(number: int) -> Sample:

@@ -115,6 +115,7 @@ REST = {
     "show_every": 1,
     "show_completions": 0,
     "prompt_pass": "kept",
+    "attention_kernel": "split",
     "prompts_per_pass": None,
     "old_logprobs": "rollout",
     "parity_prompts": 0,

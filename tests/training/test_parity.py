@@ -20,7 +20,7 @@ from tests.test_resume import Stop, stop_after
 from tests.training.steps import batch_of, learner_of
 
 TOLERANCE = 1e-3
-LONG = Sampling(group_size=3, temperature=0.8, top_p=0.95, top_k=0, max_new_tokens=20)
+LONG = Sampling(group_size=3, temperature=0.8, top_p=0.95, top_k=0, max_new_tokens=20, decoder="eager")
 
 
 @pytest.fixture(scope="module")
