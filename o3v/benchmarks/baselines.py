@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from o3v.benchmarks.records import Identity, Record, Scorer, make_record
+from o3v.benchmarks.trivial import CENTRE_BOX, FULL_FRAME, centre, whole
 from o3v.errors import ConfigError
 from o3v.grounding.parse import parse_completion
 from o3v.grounding.render import render_box, render_claim, render_span, render_target
@@ -21,9 +22,6 @@ from o3v.types import Box, BoxScale, Claim, Completion, Sample, Span, Task
 
 Shares = Mapping[str, float]
 """Answer or letter -> its share; sums to 1."""
-
-FULL_FRAME: Box = (0.0, 0.0, 1.0, 1.0)
-CENTRE_BOX: Box = (0.25, 0.25, 0.75, 0.75)
 
 _SCALE = BoxScale(10_000, 10_000)
 _NAME = "object"
@@ -199,11 +197,11 @@ def _random(shares: Shares) -> Shares:
 
 
 def _whole(duration_s: float, _: Constants) -> Span:
-    return 0.0, duration_s
+    return whole(duration_s)
 
 
 def _centre(duration_s: float, _: Constants) -> Span:
-    return duration_s / 3, 2 * duration_s / 3
+    return centre(duration_s)
 
 
 BASELINES: Mapping[str, Baseline] = {
