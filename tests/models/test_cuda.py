@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from o3v.models.decoding import Decoder
-from o3v.models.flash import MASK_STRIDE, biased_attention, block_attention, block_attention_backward, merge
+from o3v.models.flash import (
+    MASK_STRIDE,
+    biased_attention,
+    block_attention,
+    block_attention_backward,
+    merge,
+    shares_keys,
+)
 from o3v.models.graph_decoding import GraphDecoder
 from o3v.models.logprobs import dense_scores, kept_scores, packed_scores
 from o3v.models.prefix import read_prompts
@@ -46,9 +53,9 @@ def relative(found, wanted):
     return float((found.double() - wanted.double()).norm() / wanted.double().norm())
 
 
-def heads(length, dtype):
-    generator = torch.Generator("cuda").manual_seed(length)
-    return torch.randn(2, 4, length, 64, generator=generator, device="cuda").to(dtype).requires_grad_()
+def heads(length, dtype, seed=0, kv_heads=4):
+    generator = torch.Generator("cuda").manual_seed(seed)
+    return torch.randn(2, kv_heads, length, 64, generator=generator, device="cuda").to(dtype).requires_grad_()
 
 
 def exact(q, k, v, causal, scale):
@@ -59,14 +66,7 @@ def exact(q, k, v, causal, scale):
 @pytest.mark.parametrize("keys", [300, 45])
 def test_blocks_and_their_merged_gradients(dtype, keys):
     """A block of other keys, not causal, and a causal one of own keys, as completions have them."""
-    q, k, v, own_k, own_v = (
-        heads(45, dtype),
-        heads(keys, dtype),
-        heads(keys + 1, dtype),
-        heads(46, dtype),
-        heads(47, dtype),
-    )
-    v, own_k, own_v = v[:, :, :keys], own_k[:, :, :45], own_v[:, :, :45]
+    q, k, v, own_k, own_v = (heads(n, dtype, seed) for seed, n in enumerate((45, keys, keys, 45, 45)))
     parts = [block_attention(q, k, v, False, 0.2), block_attention(q, own_k, own_v, True, 0.2)]
     out, lse = merge(*parts[0], *parts[1])
     wanted, wanted_lse = merge(*exact(q, k, v, False, 0.2), *exact(q, own_k, own_v, True, 0.2))
@@ -82,12 +82,26 @@ def test_blocks_and_their_merged_gradients(dtype, keys):
 
 @pytest.mark.parametrize("dtype", BOUNDS)
 def test_attention_under_a_bias(dtype):
-    q, k, v = heads(7, dtype), heads(4 * MASK_STRIDE, dtype), heads(4 * MASK_STRIDE, dtype)
+    q, k, v = (heads(n, dtype, seed) for seed, n in enumerate((7, 4 * MASK_STRIDE, 4 * MASK_STRIDE)))
     bias = torch.zeros(4 * MASK_STRIDE, device="cuda", dtype=dtype)
     bias[37:] = -torch.inf
     out, lse = biased_attention(q, k, v, bias, 0.2)
     wanted, wanted_lse = exact(q, k[:, :, :37], v[:, :, :37], False, 0.2)
     assert relative(out, wanted) < BOUNDS[dtype] and float((lse - wanted_lse).abs().max()) < BOUNDS[dtype]
+
+
+def test_keys_that_several_query_heads_share(on_gpu):
+    """Some kernels take them as they are: the same numbers as with the heads folded into one."""
+    q, k, v = heads(45, torch.bfloat16), heads(64, torch.bfloat16, 1, 2), heads(64, torch.bfloat16, 2, 2)
+    assert shares_keys(q) and not shares_keys(q.float())
+    out, lse = block_attention(q, k, v, False, 0.2)
+    found = block_attention_backward(torch.ones_like(out), q, k, v, out, lse, False, 0.2)
+    wide = (q, *(x.repeat_interleave(2, 1) for x in (k, v)))
+    wanted_out, wanted_lse = block_attention(*wide, False, 0.2)
+    wanted = block_attention_backward(torch.ones_like(out), *wide, wanted_out, wanted_lse, False, 0.2)
+    assert relative(out, wanted_out) < 1e-3 and relative(found[0], wanted[0]) < 1e-2
+    for one, other in zip(found[1:], wanted[1:], strict=True):
+        assert relative(one, other.unflatten(1, (2, 2)).sum(2)) < 1e-2
 
 
 def scored(policy, way, batch, kernel):
