@@ -7,28 +7,18 @@ sample lacks the annotation that the term needs, which no validated sample does;
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from o3v.grounding.boxes import box_iou
 from o3v.grounding.spans import tiou
+from o3v.rewards.rouge import rouge
 from o3v.types import Completion, Sample, Task
-
-if TYPE_CHECKING:
-    from rouge_score.rouge_scorer import RougeScorer
 
 CHOICE_TASKS = frozenset({Task.TEMPORAL_MCQ, Task.GENERAL_MCQ})
 FREE_FORM_TASKS = frozenset({Task.TEMPORAL_SPATIAL, Task.GENERAL_FREE_FORM})
 TEMPORAL_TASKS = frozenset({Task.TEMPORAL_QA, Task.TEMPORAL_MCQ})
-
-
-@functools.cache
-def _scorer() -> RougeScorer:
-    from rouge_score.rouge_scorer import RougeScorer
-
-    return RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
 
 
 def mean_rouge(reference: str, hypothesis: str) -> float:
@@ -41,8 +31,7 @@ def mean_rouge(reference: str, hypothesis: str) -> float:
         >>> round(mean_rouge("the red ball", "the red balls"), 4), round(mean_rouge("red", "red"), 4)
         (1.0, 0.6667)
     """
-    scores = _scorer().score(reference, hypothesis)
-    return sum(score.fmeasure for score in scores.values()) / len(scores)
+    return rouge(reference, hypothesis).mean
 
 
 @dataclass(frozen=True)

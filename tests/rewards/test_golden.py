@@ -4,10 +4,9 @@ import dataclasses
 import re
 
 import pytest
-from rouge_score.rouge_scorer import RougeScorer
 
 from o3v.grounding import parse
-from o3v.rewards import answer, mix, reference, reference_fixed, thinking
+from o3v.rewards import answer, mix, reference, reference_fixed, rouge, thinking
 from o3v.rewards.reference import reference_call
 from tests.rewards import configured
 from tests.rewards.golden_lines import FULL, SMALL, TERMS, read_lines, samples_of, to_completion, to_row, to_sample
@@ -122,7 +121,7 @@ FIXED_MUTANTS = {
     "spans not ordered": (answer, "tiou", lambda a, b: min(a[1], b[1]) - max(a[0], b[0]) > 0),
     "claims run over tags": (reference_fixed, "_CLAIM", OVERSPAN),
     "first answer wins": (parse, "find_answer", lambda text: parse.first_block(text, "answer", 0)),
-    "no stemming": (answer, "_scorer", lambda: RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=False)),
+    "no stemming": (rouge, "tokens", lambda text: tuple(re.findall("[a-z0-9]+", text.lower()))),
     "best box instead of mean": (
         thinking,
         "_object_iou",
