@@ -49,8 +49,43 @@ class Question:
     truth: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class ToJudge:
+    """What a judge is asked about one answer.
+
+    Attributes:
+        question: what was asked.
+        truth: the annotated answer.
+        answer: the model's answer, without its reasoning.
+        messages: the chat that a language model is sent, each `{"role": .., "content": ..}`.
+    """
+
+    question: str
+    truth: str
+    answer: str
+    messages: tuple[Mapping[str, str], ...]
+
+
+class Judged(Protocol):
+    """What a benchmark offers beside `Benchmark` where some of its answers need a judge."""
+
+    @property
+    def judge_column(self) -> str:
+        """Key of the judge's score in `Record.scores`."""
+
+    def to_judge(self, question: Question, text: str) -> ToJudge | None:
+        """What the judge is asked about an answer; None where there is nothing to judge."""
+
+    def parse_judge(self, reply: str) -> int:
+        """Score in a judge's reply; -1 where none can be read."""
+
+
 class Benchmark(Protocol):
     """What the runner, the report and the command line need of a benchmark (conf/benchmark)."""
+
+    @property
+    def definition(self) -> str:
+        """One of `DEFINITIONS`."""
 
     @property
     def name(self) -> str:
