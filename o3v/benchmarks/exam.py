@@ -23,11 +23,13 @@ class Exam:
         questions: by id.
         score: scores of an answer's text.
         versions: written into every record.
+        judge_column: the score that `score` does not give because it needs a judge; None without one.
     """
 
     questions: tuple[Question, ...]
     score: TextScorer
     versions: Versions
+    judge_column: str | None = None
 
     def __post_init__(self) -> None:
         """Reject two questions with one id."""
@@ -52,7 +54,8 @@ def exam_of(benchmark: Benchmark) -> Exam:
         DataError: two questions with one id.
     """
     versions = versions_of(benchmark, benchmark.definition)
-    return Exam(tuple(benchmark.questions()), benchmark.score, versions)
+    judge_column = getattr(benchmark, "judge_column", None)
+    return Exam(tuple(benchmark.questions()), benchmark.score, versions, judge_column)
 
 
 def score_texts(exam: Exam, texts: Mapping[str, str], identity: Identity) -> list[Record]:
@@ -73,7 +76,7 @@ def score_texts(exam: Exam, texts: Mapping[str, str], identity: Identity) -> lis
 
 
 def score_again(exam: Exam, records: Sequence[Record]) -> list[Record]:
-    """Saved answers under this exam's scores, by id; scores that the exam does not give (a judge's) are kept.
+    """Saved answers under this exam's scores, by id; a judge's scores are kept.
 
     Questions without an answer become wrong ones, with the cause.
 
@@ -121,4 +124,5 @@ def _again(exam: Exam, question: Question, saved: Record | None, identity: Ident
         return make_record(question, identity, None, "", scores, "no answer in the file", exam.versions)
     scores = exam.score(question, saved.text, BoxScale(*saved.box_scale))
     versions = {"parser_version": exam.versions.parser, "definition": exam.versions.definition}
-    return replace(saved, scores={**saved.scores, **scores}, **versions)
+    judged = {key: value for key, value in saved.scores.items() if key == exam.judge_column}
+    return replace(saved, scores={**judged, **scores}, **versions)

@@ -1,10 +1,14 @@
-"""Answers a benchmark, sample by sample, so that it can be interrupted and started again at any point."""
+"""Answers a benchmark, question by question, so that it can be stopped and started again at any point."""
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -14,14 +18,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.progress import Task as ProgressTask
 from rich.text import Text
 
-from o3v.benchmarks.records import Identity, Record, Scorer, cut_partial_line, make_record, read_records, to_line
-from o3v.errors import ConfigError, DataError, MediaError
-from o3v.grounding.parse import parse_completion
-from o3v.types import BoxScale, Prompt, Sample
+from o3v.benchmarks.exam import Exam
+from o3v.benchmarks.question import Question
+from o3v.benchmarks.records import Identity, Record, cut_partial_line, make_record, to_line
+from o3v.benchmarks.shards import ALONE, Shard, read_folder
+from o3v.errors import ConfigError, MediaError, StorageError
+from o3v.types import BoxScale, Prompt
 
 log = logging.getLogger(__name__)
 
-Prepared = tuple[Sample, Prompt | MediaError]
+Prepared = tuple[Question, Prompt | MediaError]
+
+NOTHING = BoxScale(1, 1)
+"""Units of the boxes in an empty text."""
+
+LOCK_WAIT_S = 15.0
+"""How long a worker waits for an earlier one of the same shard to end."""
 
 
 @dataclass(frozen=True)
@@ -29,87 +41,124 @@ class Respondent:
     """Who answers.
 
     Attributes:
-        prepare: sample -> prompt, the same as in training; raises MediaError for media that cannot be read. It runs
-            in one thread of its own, a batch ahead of `respond`.
-        respond: prompts -> one text each.
+        prepare: question -> prompt; raises MediaError for media that cannot be read. It runs in one thread of its own,
+            a batch ahead of `respond`, and meets the questions of one video one after the other.
+        respond: prompts -> one text each, in order. Prompts of one video stand side by side and share their `clip`.
         identity: written into every record.
     """
 
-    prepare: Callable[[Sample], Prompt]
+    prepare: Callable[[Question], Prompt]
     respond: Callable[[Sequence[Prompt]], list[str]]
     identity: Identity
 
 
 def run_benchmark(
-    samples: Sequence[Sample],
+    exam: Exam,
     respondent: Respondent,
-    score: Scorer,
-    records_path: Path,
+    folder: Path,
     batch_size: int,
     console: Console | None,
+    shard: Shard = ALONE,
 ) -> list[Record]:
-    """Answers and scores every sample that the file does not hold yet.
+    """Answers and scores those of a worker's questions that no file of the folder holds yet.
 
-    Records are appended in the order of sample ids and flushed one by one. Media that cannot be read give a record
-    with an empty text, scored like any wrong answer, and the cause in `error`; delete its line to try again.
+    Records are appended to the worker's file and flushed one by one: a kill loses at most what is being answered, one
+    batch. Media that cannot be read give a record with an empty text, scored like any wrong answer, and the cause in
+    `error`; delete its line to try again.
 
     Args:
-        samples: with unique ids.
+        exam: questions and scores.
         respondent: who answers.
-        score: scores of an answer; see `records.with_rewards`.
-        records_path: JSON lines; continued where it exists.
+        folder: of the files; see `shards`.
         batch_size: prompts answered together.
         console: shows progress, rate and time left; None shows nothing.
+        shard: which worker this is.
 
     Returns:
-        One record a sample, by sample id.
+        The records that the folder now holds, by id; all of them where every worker is done.
 
     Raises:
-        ConfigError: batch size below 1; the file holds records of another model, run or seed.
-        DataError: two samples with one id; a broken line in the file.
-        StorageError: the file cannot be written.
+        ConfigError: batch size below 1; the folder holds records of another model, run or seed.
+        DataError: a broken line in a file.
+        StorageError: the file cannot be written, or another process is writing it.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size={batch_size}: must be at least 1")
-    by_id = _unique(samples)
-    cut_partial_line(records_path)
-    done = {record.sample_id: record for record in read_records(records_path)}
-    _check_identity(done.values(), respondent.identity, records_path)
-    left = [by_id[key] for key in sorted(by_id) if key not in done]
-    if len(left) < len(by_id):
-        log.info("%s: %d of %d answers are there already", records_path, len(by_id) - len(left), len(by_id))
-    with records_path.open("a", encoding="utf-8") as handle, _progress(console) as progress:
-        bar = progress.add_task(records_path.parent.name, total=len(by_id), completed=len(by_id) - len(left))
-        for batch in _prepared(left, respondent.prepare, batch_size):
-            for record in _answer(batch, respondent, score):
-                done[record.sample_id] = record
-                _append(handle, record)
-            progress.advance(bar, len(batch))
-    return [done[key] for key in sorted(by_id)]
+    path = folder / shard.file_name
+    with _held(path) as handle:
+        done = read_folder(folder)
+        _check_identity(done.values(), respondent.identity, folder)
+        mine = shard.pick(exam.questions)
+        left = [question for question in mine if question.id not in done]
+        if len(left) < len(mine):
+            log.info("%s: %d of %d answers are there already", path, len(mine) - len(left), len(mine))
+        with progress_bar(console) as progress:
+            bar = progress.add_task(folder.name, total=len(mine), completed=len(mine) - len(left))
+            for batch in _prepared(left, respondent.prepare, batch_size):
+                for record in _answer(batch, respondent, exam):
+                    done[record.sample_id] = record
+                    _append(handle, record)
+                    progress.advance(bar)
+                os.fsync(handle.fileno())
+    ids = exam.by_id
+    return [done[key] for key in sorted(done) if key in ids]
 
 
-def _unique(samples: Sequence[Sample]) -> dict[str, Sample]:
-    by_id: dict[str, Sample] = {}
-    for sample in samples:
-        if sample.id in by_id:
-            raise DataError(f"sample id {sample.id!r} occurs twice (source {sample.source!r}); ids must be unique")
-        by_id[sample.id] = sample
-    return by_id
+def progress_bar(console: Console | None) -> Progress:
+    """Answers, rate and time left; shows nothing without a console."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=console is None,
+    )
 
 
-def _check_identity(records: Iterable[Record], identity: Identity, path: Path) -> None:
+@contextmanager
+def _held(path: Path) -> Iterator[TextIO]:
+    """A shard's file to append to, while no other process does; what a killed writer left half-written is cut."""
+    with _opened(path) as handle:
+        until = time.monotonic() + LOCK_WAIT_S
+        while not _locked(handle):
+            if time.monotonic() > until:
+                raise StorageError(f"{path}: another process is writing it; wait or stop it")
+            time.sleep(0.1)
+        cut_partial_line(path)
+        yield handle  # closing the file unlocks it
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{path}: cannot write ({error.strerror or error})") from error
+
+
+def _locked(handle: TextIO) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _check_identity(records: Iterable[Record], identity: Identity, folder: Path) -> None:
     others = {record.identity for record in records} - {identity}
     if others:
         raise ConfigError(
-            f"{path} holds answers of {others.pop()}, not of {identity}; choose another folder or delete it"
+            f"{folder} holds answers of {others.pop()}, not of {identity}; choose another folder or delete it"
         )
 
 
 def _prepared(
-    samples: Sequence[Sample], prepare: Callable[[Sample], Prompt], batch_size: int
+    questions: Sequence[Question], prepare: Callable[[Question], Prompt], batch_size: int
 ) -> Iterator[list[Prepared]]:
     """Batches of prompts; the next batch is decoded while the current one is answered."""
-    batches = [samples[start : start + batch_size] for start in range(0, len(samples), batch_size)]
+    batches = [questions[start : start + batch_size] for start in range(0, len(questions), batch_size)]
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare") as pool:
         ahead = None
         for batch in [*batches, None]:
@@ -118,31 +167,31 @@ def _prepared(
                 yield current.result()
 
 
-def _prepare_batch(batch: Sequence[Sample], prepare: Callable[[Sample], Prompt]) -> list[Prepared]:
-    return [(sample, _prepare_one(sample, prepare)) for sample in batch]
+def _prepare_batch(batch: Sequence[Question], prepare: Callable[[Question], Prompt]) -> list[Prepared]:
+    return [(question, _prepare_one(question, prepare)) for question in batch]
 
 
-def _prepare_one(sample: Sample, prepare: Callable[[Sample], Prompt]) -> Prompt | MediaError:
+def _prepare_one(question: Question, prepare: Callable[[Question], Prompt]) -> Prompt | MediaError:
     try:
-        return prepare(sample)
+        return prepare(question)
     except MediaError as error:
         return error
 
 
-def _answer(batch: Sequence[Prepared], respondent: Respondent, score: Scorer) -> Iterator[Record]:
+def _answer(batch: Sequence[Prepared], respondent: Respondent, exam: Exam) -> Iterator[Record]:
     """Records of a batch in its order."""
-    readable = [(sample.id, prompt) for sample, prompt in batch if isinstance(prompt, Prompt)]
+    readable = [(question.id, prompt) for question, prompt in batch if isinstance(prompt, Prompt)]
     texts = respondent.respond([prompt for _, prompt in readable]) if readable else []
     text_of = dict(zip([key for key, _ in readable], texts, strict=True))
-    for sample, prompt in batch:
+    for question, prompt in batch:
         if isinstance(prompt, MediaError):
-            log.warning("sample %s counts as wrong: %s", sample.id, prompt)
-            nothing = parse_completion("", BoxScale(1, 1))
-            yield make_record(sample, respondent.identity, None, "", score(sample, nothing), prompt.reason)
+            log.warning("question %s counts as wrong: %s", question.id, prompt)
+            scores = exam.score(question, "", NOTHING)
+            yield make_record(question, respondent.identity, None, "", scores, prompt.reason, exam.versions)
         else:
-            text = text_of[sample.id]
-            scores = score(sample, parse_completion(text, prompt.box_scale))
-            yield make_record(sample, respondent.identity, prompt, text, scores, None)
+            text = text_of[question.id]
+            scores = exam.score(question, text, prompt.box_scale)
+            yield make_record(question, respondent.identity, prompt, text, scores, None, exam.versions)
 
 
 def _append(handle: TextIO, record: Record) -> None:
@@ -155,15 +204,3 @@ class _Rate(ProgressColumn):
 
     def render(self, task: ProgressTask) -> Text:
         return Text(f"{task.speed:.2f}/s" if task.speed else "-/s")
-
-
-def _progress(console: Console | None) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=console is None,
-    )

@@ -8,10 +8,23 @@ from pathlib import Path
 import numpy as np
 
 from o3v.errors import ConfigError, MediaError
-from o3v.types import Clip, Sample
+from o3v.types import Clip, Sample, Span
 from o3v.video.decode import Video, open_video, read_image
 from o3v.video.geometry import ResizePlan, fit_budget, is_too_thin, resize
-from o3v.video.sampling import FrameSampling
+from o3v.video.sampling import FrameSampling, frame_on_screen
+
+
+TICK_S = 1e-6
+"""Times closer than this are one: the noise of a time base in floating point."""
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What of a file a clip is made of: its frames' times and the two ends, on the file's timeline."""
+
+    times_s: np.ndarray
+    start_s: float
+    end_s: float
 
 
 @dataclass(frozen=True)
@@ -53,7 +66,7 @@ class ClipReader:
         """
         if sample.video_path is not None:
             key_times_s = tuple(key.time_s for key in sample.key_frames)
-            return self.read_video(sample.video_path, key_times_s, factor)
+            return self.read_video(sample.video_path, key_times_s, factor, None)
         if sample.image_path is not None:
             return self.read_image(sample.image_path, factor)
         raise MediaError(sample.id, "the sample names neither a video nor an image")
@@ -64,25 +77,39 @@ class ClipReader:
         height, width = self._size(path, image, ResizePlan(factor, self.min_pixels, self.image_max_pixels))
         return Clip(resize(image, height, width)[None], (), 0.0, (image.shape[1], image.shape[0]))
 
-    def read_video(self, path: Path, key_times_s: tuple[float, ...], factor: int) -> Clip:
-        """Frames of a video, key times included where the sampling says so."""
+    def read_video(self, path: Path, key_times_s: tuple[float, ...], factor: int, part_s: Span | None) -> Clip:
+        """Frames of a video or of a part of it, key times included where the sampling says so.
+
+        Args:
+            path: the file.
+            key_times_s: annotated moments, in seconds from the start of the part.
+            factor: pixels of a vision token's side.
+            part_s: start and end of the part on the file's timeline; the clip's times and its duration then count from
+                that start. None for the whole file.
+
+        Raises:
+            MediaError: the file cannot be read, the part is empty or lies outside it.
+        """
         plan = ResizePlan(factor, self.min_pixels, self.max_pixels)
         with open_video(path) as video:
+            shown = _shown(video, part_s)
             first = video.first_frame()
             height, width = self._size(path, first, plan)
-            times_s = self._times(video, key_times_s, plan.tokens(height, width))
+            times_s = self._times(video, shown, key_times_s, plan.tokens(height, width))
             pairs = [(time_s, resize(frame, height, width)) for time_s, frame in video.frames_at(times_s)]
             return Clip(
                 frames=np.stack([frame for _, frame in pairs]),
-                times_s=tuple(time_s for time_s, _ in pairs),
-                duration_s=video.index.end_s,
+                times_s=tuple(max(time_s - shown.start_s, 0.0) for time_s, _ in pairs),
+                duration_s=shown.end_s - shown.start_s,
                 original_size_px=(first.shape[1], first.shape[0]),
             )
 
-    def _times(self, video: Video, key_times_s: tuple[float, ...], tokens_per_frame: int) -> tuple[float, ...]:
+    def _times(
+        self, video: Video, shown: _Shown, key_times_s: tuple[float, ...], tokens_per_frame: int
+    ) -> tuple[float, ...]:
         wanted_s = key_times_s if self.sampling.insert_key_frames else ()
-        keys_s = {video.shown_at(key_s) for key_s in wanted_s}
-        times_s = self.sampling.plan_times(video.times_s, video.index.end_s, tuple(keys_s))
+        keys_s = {video.shown_at(key_s + shown.start_s) for key_s in wanted_s}
+        times_s = self.sampling.plan_times(shown.times_s, shown.end_s, tuple(keys_s))
         return fit_budget(times_s, keys_s, tokens_per_frame, self.max_total_tokens)
 
     @staticmethod
@@ -91,3 +118,18 @@ class ClipReader:
         if is_too_thin(height, width):
             raise MediaError(path, f"the aspect ratio of {width}x{height} px is above 200")
         return plan.smart_resize(height, width)
+
+
+def _shown(video: Video, part_s: Span | None) -> _Shown:
+    """The frames presented in [start, end); of a part between two frames the one on the screen at its start."""
+    if part_s is None:
+        return _Shown(video.times_s, 0.0, video.index.end_s)
+    start_s, end_s = part_s[0], min(part_s[1], video.index.end_s)
+    if not 0.0 <= start_s < end_s:
+        raise MediaError(
+            video.path, f"no part from {part_s[0]:.2f} to {part_s[1]:.2f} s: the video ends at {video.index.end_s:.2f} s"
+        )
+    inside = (video.times_s > start_s - TICK_S) & (video.times_s < end_s - TICK_S)
+    if not inside.any():
+        inside[frame_on_screen(video.times_s, start_s)] = True
+    return _Shown(video.times_s[inside], start_s, end_s)
