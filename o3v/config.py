@@ -115,6 +115,21 @@ class AnswerConfig:
 
 
 @dataclass
+class RescoreConfig:
+    """Root of conf/rescore.yaml."""
+
+    rollouts: str = MISSING
+    out: str | None = MISSING
+    progress: float | None = MISSING
+    shown: int = MISSING
+    explain: str | None = MISSING
+    media_root: str | None = MISSING
+    paths: PathsConfig = MISSING
+    reward: Any = MISSING
+    reward_b: Any = None
+
+
+@dataclass
 class PretrainConfig:
     """Root of conf/pretrain.yaml."""
 
@@ -170,13 +185,35 @@ class BenchStepConfig:
     rollout: Any = MISSING
 
 
+@dataclass
+class BenchGpuStepConfig:
+    """Root of conf/bench_gpu_step.yaml: the parts of a training step on a GPU."""
+
+    sizes: list[list[int]] = MISSING
+    group_size: int = MISSING
+    exact_size: list[int] = MISSING
+    image_px: int = MISSING
+    most_frames: int | None = MISSING
+    decoders: list[str] = MISSING
+    training: list[str] = MISSING
+    repeats: int = MISSING
+    vocab_size: int = MISSING
+    seed: int = MISSING
+    out: str = MISSING
+    paths: PathsConfig = MISSING
+    model: Any = MISSING
+    rollout: Any = MISSING
+
+
 ROOTS: dict[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "answer": AnswerConfig,
+    "rescore": RescoreConfig,
     "pretrain": PretrainConfig,
     "demo": DemoConfig,
     "bench_step": BenchStepConfig,
+    "bench_gpu_step": BenchGpuStepConfig,
 }
 """Name of the root file in conf/ -> its schema."""
 

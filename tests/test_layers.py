@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = {
     0: {"types", "errors", "grounding"},
     1: {"rewards", "prompts", "video", "objectives"},
-    2: {"data", "models", "benchmarks", "tracking", "evidence"},
+    2: {"data", "models", "benchmarks", "tracking", "evidence", "replay"},
     3: {"rollout", "training", "measure"},
 }
 ENTRY_LAYER = 4  # every other module directly below o3v/

@@ -46,7 +46,7 @@ def evidence_picture(clip: Clip, completion: Completion, question: str, sample: 
     frames = _frame_pictures(clip, chosen)
     columns = min(_COLUMNS, len(frames))
     width = max(MIN_WIDTH_PX, columns * frames[0].width + (columns + 1) * _GAP_PX)
-    blocks = [paragraph(question, _TITLE_PX, INK, width, 4), _strip(frames, columns, width)]
+    blocks = [paragraph(question, _TITLE_PX, INK, width, 4), strip(frames, columns, width)]
     if left_out:
         blocks.append(paragraph(f"and {left_out} more cited or annotated frames", _SMALL_PX, FAINT, width, 1))
     if clip.times_s:
@@ -133,10 +133,11 @@ def _frame_pictures(clip: Clip, frames: Sequence[CitedFrame]) -> list[Image.Imag
     ]
 
 
-def _strip(frames: Sequence[Image.Image], columns: int, width: int) -> Block:
+def strip(frames: Sequence[Image.Image], columns: int, width: int) -> Block:
+    """Pictures in rows of equal cells on a page of this width."""
     rows = -(-len(frames) // columns)
     cell_width, cell_height = frames[0].width + _GAP_PX, max(frame.height for frame in frames) + _GAP_PX
-    strip = Image.new("RGB", (width, rows * cell_height - _GAP_PX), (255, 255, 255))
+    page = Image.new("RGB", (width, rows * cell_height - _GAP_PX), (255, 255, 255))
     for index, frame in enumerate(frames):
-        strip.paste(frame, (_GAP_PX + index % columns * cell_width, index // columns * cell_height))
-    return strip
+        page.paste(frame, (_GAP_PX + index % columns * cell_width, index // columns * cell_height))
+    return page

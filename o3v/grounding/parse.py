@@ -12,6 +12,7 @@ patterns run in linear time: a text of any length and any malice costs no more t
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 from o3v.types import Box, BoxScale, Claim, Completion, Span
@@ -39,6 +40,22 @@ _CLAIM = re.compile(
 )
 _LETTER = re.compile(r"\(([A-Z])\)|\[([A-Z])\]|([A-Z])\.?")
 OPTION_MARK: Final = "Correct Option:"
+
+
+@dataclass(frozen=True)
+class FoundClaim:
+    """A place of a text that is a claim, or would be one if it could be read.
+
+    Attributes:
+        start, end: characters of the text, end excluded.
+        claim: what it says; None where it cannot be read.
+        fault: why not; "" for a claim.
+    """
+
+    start: int
+    end: int
+    claim: Claim | None
+    fault: str
 
 
 def parse_completion(text: str | None, scale: BoxScale) -> Completion:
@@ -118,8 +135,46 @@ def read_claims(text: str, scale: BoxScale) -> tuple[Claim, ...]:
     >>> read_claims("<obj>a</obj><box>[0,0,1,1]</box> and <obj>b</obj><box>[0,0,1,1]</box>at<t>3</t>s", BoxScale(1, 1))
     (Claim(name='b', boxes=((0.0, 0.0, 1.0, 1.0),), time_s=3.0),)
     """
-    claims = (_read_claim(match, scale) for match in _CLAIM.finditer(text))
-    return tuple(claim for claim in claims if claim is not None)
+    return tuple(found.claim for found in find_claims(text, scale) if found.claim is not None)
+
+
+def find_claims(text: str, scale: BoxScale) -> tuple[FoundClaim, ...]:
+    """Every place of a text with the form of a claim, in order, those with unreadable numbers included.
+
+    >>> [(f.start, f.fault) for f in find_claims("a <obj>b</obj><box>[1]</box>at<t>3</t>s", BoxScale(1, 1))]
+    [(2, 'a box is not four readable numbers')]
+    """
+    return tuple(_found_claim(match, scale) for match in _CLAIM.finditer(text))
+
+
+def find_fragments(text: str) -> tuple[FoundClaim, ...]:
+    """Every obj tag of a text that opens no claim, with what is missing.
+
+    >>> [(f.start, f.end, f.fault) for f in find_fragments("<obj>b</obj><box>[1,2,3,4]</box> at <t>3</t>s")]
+    [(0, 32, "'at' does not follow the box")]
+    """
+    whole = {match.start() for match in _CLAIM.finditer(text)}
+    starts = (match.start() for match in re.finditer("<obj>", text))
+    return tuple(_fragment(text, start) for start in starts if start not in whole)
+
+
+_PARTS = (
+    (re.compile(rf"<obj>{_INSIDE}</obj>", re.DOTALL), "the obj tag is not closed before the next tag"),
+    (re.compile(rf"(?:<box>{_INSIDE}</box>)+", re.DOTALL), "no closed box tag follows the name"),
+    (re.compile("at"), "'at' does not follow the box"),
+    (re.compile(rf"<t>{_INSIDE}</t>", re.DOTALL), "no closed t tag follows 'at'"),
+    (re.compile("s"), "'s' does not follow the time"),
+)
+
+
+def _fragment(text: str, start: int) -> FoundClaim:
+    at = start
+    for pattern, fault in _PARTS:
+        part = pattern.match(text, at)
+        if part is None:
+            return FoundClaim(start, max(at, start + len("<obj>")), None, fault)
+        at = part.end()
+    return FoundClaim(start, at, None, "it lies inside another claim")
 
 
 def read_times(text: str) -> tuple[float, ...]:
@@ -185,9 +240,11 @@ def exact_letter(text: str) -> str | None:
     return next(group for group in found.groups() if group) if found else None
 
 
-def _read_claim(match: re.Match[str], scale: BoxScale) -> Claim | None:
+def _found_claim(match: re.Match[str], scale: BoxScale) -> FoundClaim:
     times = read_times(match["time"])
     boxes = read_boxes(match["boxes"], scale)
-    if not times or len(boxes) != len(_BOX_TAG.findall(match["boxes"])):
-        return None
-    return Claim(name=match["name"].strip(), boxes=boxes, time_s=times[0])
+    if len(boxes) != len(_BOX_TAG.findall(match["boxes"])):
+        return FoundClaim(match.start(), match.end(), None, "a box is not four readable numbers")
+    if not times:
+        return FoundClaim(match.start(), match.end(), None, "the time is no readable number")
+    return FoundClaim(match.start(), match.end(), Claim(match["name"].strip(), boxes, times[0]), "")

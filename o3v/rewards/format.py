@@ -51,6 +51,25 @@ def has_named_box(text: str) -> bool:
     return any("]</box>" in text[found.end() :].partition("\n")[0] for found in _NAMED_BOX.finditer(text))
 
 
+def defect(completion: Completion) -> str | None:
+    """The first thing that is wrong with the blocks and tags of a text; None when nothing is.
+
+    >>> from o3v.grounding.parse import parse_completion
+    >>> from o3v.types import BoxScale
+    >>> defect(parse_completion("<think><t>3</think><answer>A</answer>", BoxScale(1, 1)))
+    'a t tag of the think block has no partner'
+    """
+    if completion.think is None:
+        return "there is no think block"
+    if completion.answer is None:
+        return "there is no answer block"
+    unpaired = next((tag for tag in _BLOCKS if not is_paired(completion.text, tag)), None)
+    if unpaired:
+        return f"{'an' if unpaired == 'answer' else 'a'} {unpaired} tag has no partner"
+    inner = next((tag for tag in _EVIDENCE if not is_paired(completion.think, tag)), None)
+    return f"{'an' if inner == 'obj' else 'a'} {inner} tag of the think block has no partner" if inner else None
+
+
 @dataclass(frozen=True)
 class Format:
     """Reward `format`: 1 blocks and evidence, 0.5 blocks only, 0 a block is missing or a tag has no partner.
@@ -62,9 +81,6 @@ class Format:
 
     def __call__(self, completion: Completion, sample: Sample, progress: float) -> float:
         """0, 0.5 or 1."""
-        text, think = completion.text, completion.think
-        if think is None or completion.answer is None:
+        if defect(completion) is not None:
             return 0.0
-        if not (all(is_paired(text, tag) for tag in _BLOCKS) and all(is_paired(think, tag) for tag in _EVIDENCE)):
-            return 0.0
-        return 1.0 if has_evidence(text, think, sample.task) else 0.5
+        return 1.0 if has_evidence(completion.text, completion.think or "", sample.task) else 0.5

@@ -108,10 +108,17 @@ class ReferenceTerm:
 
     def __call__(self, completion: Completion, sample: Sample, progress: float) -> float:
         """The released reward of one completion."""
-        row = to_row(sample, completion.box_scale)
-        outcome = reference_call(self.name, [completion.text], [row], progress)
+        outcome = self.outcome(completion, sample, progress)
         value = outcome.values[0] if outcome.values else math.nan
         return value if isinstance(value, float) else math.nan
+
+    def outcome(self, completion: Completion, sample: Sample, progress: float) -> CallOutcome:
+        """What a call of the released function with this one completion gives."""
+        return self.call([completion.text], [to_row(sample, completion.box_scale)], progress)
+
+    def call(self, texts: Sequence[str | None], rows: Sequence[ReferenceRow], progress: float) -> CallOutcome:
+        """What the released function gives for a whole call, see `reference_call`."""
+        return reference_call(self.name, texts, rows, progress)
 
 
 def to_row(sample: Sample, scale: BoxScale) -> ReferenceRow:

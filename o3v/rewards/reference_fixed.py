@@ -13,6 +13,7 @@ The terms are those of `reward=o3`; only the reading of the text is the released
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import re
@@ -61,6 +62,7 @@ class AsReference:
         return self.term.diagnostics(reread(completion, sample.task), sample, progress)
 
 
+@functools.lru_cache(maxsize=16)  # every term of a mix asks for it
 def reread(completion: Completion, task: Task) -> Completion:
     """A completion with the released code's reading of its text (see the module's list); raises on no text."""
     think, answer, scale = completion.think or "", completion.answer or "", completion.box_scale

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from o3v.rewards.stem import stem
 
@@ -78,7 +79,7 @@ def longest_common(a: Sequence[str], b: Sequence[str]) -> int:
 
 
 def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
-    return list(zip(words, words[1:], strict=False))
+    return list(pairwise(words))
 
 
 def _shared(a: Sequence[object], b: Sequence[object]) -> int:

@@ -62,8 +62,9 @@ _STEP_3: Final = (
     ("ness", ""),
 )
 _STEP_4: Final = (
-    "al ance ence er ic able ible ant ement ment ent ion ou ism ate iti ous ive ize"  # the longer of two first
-).split()
+    *("al", "ance", "ence", "er", "ic", "able", "ible", "ant", "ement", "ment", "ent", "ion"),
+    *("ou", "ism", "ate", "iti", "ous", "ive", "ize"),
+)
 
 
 @functools.lru_cache(maxsize=65_536)

@@ -55,8 +55,17 @@ def temporal_proximity(cited_s: Sequence[float], key_s: Sequence[float], sigma_s
         return 0.0
     if not key_s:
         return math.nan
-    widths = [min(abs(t - key) for key in key_s) / sigma_s for t in cited_s]
-    return sum(math.exp(-width * width / 2.0) for width in widths) / len(widths)
+    return sum(one_proximity(t, key_s, sigma_s) for t in cited_s) / len(cited_s)
+
+
+def one_proximity(cited_s: float, key_s: Sequence[float], sigma_s: float) -> float:
+    """`temporal_proximity` of a single time.
+
+    >>> one_proximity(3.0, [2.0, 9.0], sigma_s=1.0) == math.exp(-0.5)
+    True
+    """
+    width = min(abs(cited_s - key) for key in key_s) / sigma_s
+    return math.exp(-width * width / 2.0)
 
 
 def share_inside(cited_s: Sequence[float], span_s: Span) -> float:
@@ -102,7 +111,49 @@ def frame_iou(claimed: Sequence[Box], annotated: Mapping[str, Sequence[Box]]) ->
     """
     if not all(_is_readable(box) for boxes in annotated.values() for box in boxes):
         return math.nan
-    return max((_object_iou(claimed, boxes) for boxes in annotated.values() if boxes), default=0.0)
+    return best_object(claimed, annotated)[1]
+
+
+def best_object(claimed: Sequence[Box], annotated: Mapping[str, Sequence[Box]]) -> tuple[str | None, float]:
+    """Name and overlap of the annotated object that a claim meets best, the first of equals; None without objects.
+
+    >>> best_object([(0.0, 0.0, 1.0, 1.0)], {"cat": [(0.0, 0.0, 1.0, 0.25)], "dog": [(0.0, 0.0, 1.0, 0.5)]})
+    ('dog', 0.5)
+    """
+    overlaps = [(name, _object_iou(claimed, boxes)) for name, boxes in annotated.items() if boxes]
+    return max(overlaps, key=lambda pair: pair[1], default=(None, 0.0))
+
+
+@dataclass(frozen=True)
+class ClaimVerdict:
+    """How a claim of the think block is judged.
+
+    Attributes:
+        claim: what is claimed.
+        frame: the key frame that lets it pass the gate; None where the gate is closed.
+        overlap: what it contributes to the sum over claims, 0 behind a closed gate.
+    """
+
+    claim: Claim
+    frame: KeyFrame | None
+    overlap: float
+
+
+def judge_claims(
+    claims: Sequence[Claim], key_frames: Sequence[KeyFrame], gate_s: float | None
+) -> tuple[ClaimVerdict, ...]:
+    """Gate and overlap of each claim; the overlap is NaN where an annotated box of its frame cannot be read.
+
+    >>> frames = [KeyFrame(2.0, {"cat": ((0.0, 0.0, 1.0, 0.5),)}, None)]
+    >>> claims = [Claim("cat", ((0.0, 0.0, 1.0, 1.0),), time_s) for time_s in (4.0, 9.0)]
+    >>> [(verdict.frame is not None, verdict.overlap) for verdict in judge_claims(claims, frames, gate_s=3.0)]
+    [(True, 0.5), (False, 0.0)]
+    """
+    frames = (nearest_frame(claim.time_s, key_frames, gate_s) for claim in claims)
+    return tuple(
+        ClaimVerdict(claim, frame, frame_iou(claim.boxes, frame.boxes) if frame else 0.0)
+        for claim, frame in zip(claims, frames, strict=True)
+    )
 
 
 def gated_spatial(
@@ -129,9 +180,7 @@ def gated_spatial(
         return 0.0
     if not key_frames:
         return math.nan
-    frames = [nearest_frame(claim.time_s, key_frames, gate_s) for claim in claims]
-    overlaps = (frame_iou(claim.boxes, frame.boxes) for claim, frame in zip(claims, frames, strict=True) if frame)
-    return sum(overlaps) / denominator
+    return sum(verdict.overlap for verdict in judge_claims(claims, key_frames, gate_s)) / denominator
 
 
 def _is_readable(box: Sequence[float]) -> bool:
@@ -166,8 +215,12 @@ class ThkTemporalPoint:
 
     def __call__(self, completion: Completion, sample: Sample, progress: float) -> float:
         """0 when nothing is cited."""
-        sigma_s = annealed_sigma(progress, self.sigma_start_s, self.sigma_end_s, self.sigma_until)
-        return temporal_proximity(completion.think_times_s, [frame.time_s for frame in sample.key_frames], sigma_s)
+        key_s = [frame.time_s for frame in sample.key_frames]
+        return temporal_proximity(completion.think_times_s, key_s, self.sigma_s(progress))
+
+    def sigma_s(self, progress: float) -> float:
+        """Width at this progress, seconds."""
+        return annealed_sigma(progress, self.sigma_start_s, self.sigma_end_s, self.sigma_until)
 
 
 @dataclass(frozen=True)
@@ -207,10 +260,18 @@ class ThkSpatial:
             return 0.0
         if sample.task == Task.VISUAL_QA:
             return self._still(completion.think_boxes, sample.box)
-        m = len(completion.claims)
-        if self.denominator == "times":
-            m = max(m, len(completion.think_times_s))
-        return gated_spatial(completion.claims, sample.key_frames, self.gate_s, m)
+        return gated_spatial(completion.claims, sample.key_frames, self.gate_s, self.divisor(completion))
+
+    def divisor(self, completion: Completion) -> int:
+        """M of the mean, at least the number of claims."""
+        counted = len(completion.think_times_s) if self.denominator == "times" else 0
+        return max(len(completion.claims), counted)
+
+    def verdicts(self, completion: Completion, sample: Sample) -> tuple[ClaimVerdict, ...]:
+        """How the claims about a video are judged; () for still images, whose boxes are no claims."""
+        if sample.task == Task.VISUAL_QA:
+            return ()
+        return judge_claims(completion.claims, sample.key_frames, self.gate_s)
 
     def diagnostics(self, completion: Completion, sample: Sample, progress: float) -> Mapping[str, float]:
         """`gate_open`: share of the claims that pass the gate, 0 without claims or for other tasks."""

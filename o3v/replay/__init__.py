@@ -1,0 +1,1 @@
+"""Rewards replayed without a model: saved rollouts, their scores under any mix, and how two mixes differ."""
