@@ -22,6 +22,7 @@ from o3v.errors import UserError
 from o3v.measure.case import StepCase
 from o3v.measure.clock import Meter, Reading, cpu_seconds, peak_memory, product_rate, reset_peak_memory
 from o3v.measure.floor import Work, floor_work, pass_work
+from o3v.training.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from o3v.models.policy import Policy
@@ -96,6 +97,7 @@ def run_arm(arm: str, case: StepCase) -> ArmResult:
     from o3v.measure.model import frames_prompt, random_policy
 
     torch.set_num_threads(case.threads)
+    keep_freed_memory()  # as trainer=cpu does; for every arm alike
     module = _load(arm)
     policy = random_policy(case)
     prompt = frames_prompt(policy, case.prompt, case.image_px, case.seed)

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
 from o3v.data.stream import BatchLoader
 from o3v.errors import ConfigError
 from o3v.training.learner import PassSettings
+from o3v.training.memory import keep_freed_memory
 from o3v.training.module import GroundingModule
 from o3v.training.state import SaveState, find_state
 
@@ -114,6 +115,8 @@ def fit(
     _quiet_lightning()
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    if settings.lightning.get("accelerator") == "cpu":
+        keep_freed_memory()
     state = find_state(folder)
     if state is not None:
         loader.start = _batches_done(state)

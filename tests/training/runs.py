@@ -93,6 +93,7 @@ class Session:
             100,
             0,
             "kept",
+            "split",
             None,
             "rollout",
             0,
