@@ -114,6 +114,7 @@ REST = {
     "save_every": 1,
     "show_every": 1,
     "show_completions": 0,
+    "save_rollouts": False,
     "prompt_pass": "kept",
     "attention_kernel": "split",
     "prompts_per_pass": None,

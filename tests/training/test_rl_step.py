@@ -10,7 +10,17 @@ from o3v.objectives.policy import PolicyObjective
 from o3v.training import rl_update as module
 from o3v.training.rl_step import completion_seeds, rl_step
 from tests import tiny
-from tests.training.steps import GSPO, PASSES, LengthReward, Updater, batch_of, collected, configured, learner_of, relative
+from tests.training.steps import (
+    GSPO,
+    PASSES,
+    LengthReward,
+    Updater,
+    batch_of,
+    collected,
+    configured,
+    learner_of,
+    relative,
+)
 
 NO_CLIP = replace(GSPO, clip_low=0.9, clip_high=9.0)
 
@@ -55,7 +65,9 @@ def test_another_run_seed_draws_other_completions(policy, batch):
 @pytest.mark.parametrize("way", ["kept", "split", "mask", "dense"])
 @pytest.mark.parametrize("prompts_per_pass", [None, 2])
 def test_gradient_is_that_of_the_objective_on_dense_logprobs(fresh_policy, batch, way, prompts_per_pass):
-    learner = learner_of(fresh_policy, passes=replace(PASSES, way=way, prompts_per_pass=prompts_per_pass, old_logprobs="rollout"))
+    learner = learner_of(
+        fresh_policy, passes=replace(PASSES, way=way, prompts_per_pass=prompts_per_pass, old_logprobs="rollout")
+    )
     seen = collected(learner, batch, 1.0)
     logprobs = dense_scores(fresh_policy, batch.encoded, seen.rollout.ids, seen.rollout.completion_mask).logprobs
     expected = Updater(fresh_policy)
@@ -96,7 +108,11 @@ def test_groups_without_a_signal_are_left_out_and_counted(policy, batch, monkeyp
         return right(self, groups, prefix)
 
     monkeypatch.setattr(module._Rollout, "scores", counting)
-    learner = learner_of(policy, rewards=LengthReward(flat=("s1",)), passes=replace(PASSES, way=way, prompts_per_pass=None, old_logprobs="rollout"))
+    learner = learner_of(
+        policy,
+        rewards=LengthReward(flat=("s1",)),
+        passes=replace(PASSES, way=way, prompts_per_pass=None, old_logprobs="rollout"),
+    )
     metrics, _ = rl_step(learner, batch, 1.0, lambda loss, last: loss.backward() or 0.0)
     policy.model.zero_grad()
     assert scored == [([0, 2], way == "kept")]
@@ -302,7 +318,12 @@ def test_recomputed_old_logprobs_are_those_of_the_rollout(fresh_policy, batch, u
     for old in ("rollout", "recompute"):
         policy = copied(fresh_policy)
         updater = Updater(policy, 0.05)
-        rl_step(learner_of(policy, objective, passes=replace(PASSES, way="kept", prompts_per_pass=2, old_logprobs=old)), batch, 1.0, updater)
+        rl_step(
+            learner_of(policy, objective, passes=replace(PASSES, way="kept", prompts_per_pass=2, old_logprobs=old)),
+            batch,
+            1.0,
+            updater,
+        )
         results.append(updater)
     assert len(results[0].gradients) == len(results[1].gradients) == updates * parts
     for one, two in zip(results[0].gradients, results[1].gradients, strict=True):
