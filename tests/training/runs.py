@@ -92,6 +92,7 @@ class Session:
             self.save_every,
             100,
             0,
+            False,
             "kept",
             "split",
             None,
