@@ -59,6 +59,11 @@ class Run:
         """Answers of an evaluation, one a line."""
         return self.folder.path / "records.jsonl"
 
+    @property
+    def rollouts(self) -> Path:
+        """Completions of an RL run or an evaluation, as `python -m o3v.rescore` reads them."""
+        return self.folder.path / "rollouts.jsonl"
+
     def cpu_s(self) -> float:
         """CPU seconds of all steps of the run, over all its restarts."""
         steps = read_lines(self.folder.path / METRICS)
@@ -161,5 +166,6 @@ def _start_afresh(folder: RunFolder) -> None:
     """Forget that a run was finished: its result and states go, its journal is set aside."""
     (folder.path / "DONE.json").unlink(missing_ok=True)
     shutil.rmtree(folder.path / "states", ignore_errors=True)
-    (folder.path / "records.jsonl").unlink(missing_ok=True)
+    for records in folder.path.glob("records*.jsonl"):
+        records.unlink()
     set_aside(folder)

@@ -49,6 +49,7 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
     from o3v.data.faults import FaultLog
     from o3v.data.stream import BatchLoader
     from o3v.models.load import save_policy
+    from o3v.replay.files import RolloutFile
     from o3v.training.fit import fit
     from o3v.training.learner import Learner
     from o3v.training.module import GroundingModule
@@ -77,7 +78,8 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
     )
     module = GroundingModule(learner, build(cfg, "optim"), stream.steps)
     loader = BatchLoader(stream, policy, settings.num_workers)
-    report = Report(run.tracker, faults, settings.show_every, settings.show_completions)
+    rollouts = RolloutFile(run.rollouts) if settings.save_rollouts else None
+    report = Report(run.tracker, faults, settings.show_every, settings.show_completions, rollouts)
     trainer = fit(module, loader, settings, run.states, [*_guards(learner, settings), report])
     if trainer.is_global_zero:
         save_policy(policy, run.model)

@@ -111,9 +111,9 @@ def _payments(explanation: Explanation) -> Table:
 
 
 def _terms(name: str, summary: Mapping[str, Any]) -> Table:
-    table = Table(
-        "term", "completions", "mean", "spread", "spread in groups", "groups without spread", title=name, min_width=80
-    )
+    table = Table("term", "n", "mean", "spread", "in groups", "flat groups", title=f"{name}: what each term pays")
+    for column in table.columns:
+        column.no_wrap = True
     for term, figures in flattened(summary):
         if figures["completions"]:
             table.add_row(term, str(figures["completions"]), *_cells(figures))

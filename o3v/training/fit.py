@@ -38,6 +38,7 @@ class TrainerSettings:
         save_every: batches between saved states.
         show_every: batches between tables and pictures of completions.
         show_completions: rows of such a table.
+        save_rollouts: append the completions of those batches to `rollouts.jsonl`, for `o3v.rescore`.
         prompt_pass: "kept" reads a prompt once for its completions and keeps the graph of that pass for training
             where a rollout has one update; "split" (what "kept" is elsewhere) and "mask" read it once again in every
             update, with split attention or the library's own under a mask; "dense" with every completion.
@@ -58,6 +59,7 @@ class TrainerSettings:
     save_every: int
     show_every: int
     show_completions: int
+    save_rollouts: bool
     prompt_pass: str
     attention_kernel: str
     prompts_per_pass: int | None

@@ -12,6 +12,8 @@ from o3v.data.faults import Fault, FaultLog
 from o3v.data.stream import Batch
 from o3v.evidence.draw import evidence_picture
 from o3v.evidence.table import completion_rows
+from o3v.replay.answers import step_rollouts
+from o3v.replay.files import RolloutFile
 from o3v.tracking.tracker import Tracker
 from o3v.training.module import GroundingModule
 from o3v.training.rl_step import Experience
@@ -27,13 +29,22 @@ class Report(Callback):
         faults: lists unreadable samples; stops the run when they are too many.
         every_batches: batches between tables and pictures of completions.
         completions: completions in such a table.
+        rollouts: where the completions of those batches are kept too; None keeps none.
     """
 
-    def __init__(self, tracker: Tracker, faults: FaultLog, every_batches: int, completions: int) -> None:
+    def __init__(
+        self,
+        tracker: Tracker,
+        faults: FaultLog,
+        every_batches: int,
+        completions: int,
+        rollouts: RolloutFile | None = None,
+    ) -> None:
         self._tracker = tracker
         self._faults = faults
         self._every = every_batches
         self._completions = completions
+        self._rollouts = rollouts
         self._clock = (time.perf_counter(), time.process_time())
         self._last: dict[str, float] = {}
 
@@ -67,6 +78,7 @@ class Report(Callback):
             self._tracker.metrics({f"train/{name}": value for name, value in metrics.items()}, step)
             if pl_module.experience is not None and step % self._every == 0:
                 self._show(pl_module.experience, step)
+                self._save(pl_module.experience, step, (step + 1) / trainer.num_training_batches)
 
     def _show(self, experience: Experience, step: int) -> None:
         rows: list[dict[str, Any]] = []
@@ -82,3 +94,10 @@ class Report(Callback):
             example.prompt.clip, experience.completions[0][best], example.sample.question, example.sample
         )
         self._tracker.image("evidence", picture, step)
+
+    def _save(self, experience: Experience, step: int, progress: float) -> None:
+        if self._rollouts is None:
+            return
+        samples = [example.sample for example in experience.examples]
+        pairs = [(s, done) for s, done in zip(samples, experience.completions, strict=True) if s is not None]
+        self._rollouts.append(step, step_rollouts(step, pairs, progress))
