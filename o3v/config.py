@@ -87,6 +87,10 @@ class EvaluateConfig:
     label: str = MISSING
     batch_size: int = MISSING
     again: bool = MISSING
+    workers: int = MISSING
+    shard: str | None = MISSING
+    predictions: str | None = MISSING
+    judge_scores: str | None = MISSING
     paths: PathsConfig = MISSING
     cluster: ClusterConfig = MISSING
     model: Any = MISSING
@@ -96,6 +100,7 @@ class EvaluateConfig:
     trainer: Any = MISSING
     logger: Any = None
     benchmark: Any = MISSING
+    judge: Any = None
 
 
 @dataclass

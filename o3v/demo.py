@@ -168,20 +168,12 @@ def _log_file(chain: Chain) -> Path:
 
 def _in_process(chain: Chain) -> None:
     """A chain in its own process, its output in a file; ends when the demo itself is gone."""
-    import os
     import sys
-    import threading
 
     from o3v.config import register_schemas
+    from o3v.workers import end_with_parent
 
-    parent = os.getppid()
-
-    def end_with_parent() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_with_parent()
     _log_file(chain).parent.mkdir(parents=True, exist_ok=True)
     sys.stdout = sys.stderr = _log_file(chain).open("a", buffering=1)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -42,3 +42,7 @@ class StorageError(UserError):
 
 class ParityError(UserError):
     """Rollout and training compute different log-probabilities, so that an objective would learn from wrong ratios."""
+
+
+class ServiceError(UserError):
+    """A service outside the program, such as a judge's endpoint, that refuses or does not answer."""

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from o3v.benchmarks.question import Question
+from o3v.benchmarks.question import FRAMES, Question
 from o3v.errors import MediaError
 from o3v.prompts.build import interleave
 from o3v.types import BoxScale, Clip, Prompt, Span
@@ -57,7 +57,9 @@ class QuestionPreparer:
         parts: tuple[str | int, ...] = interleave(clip)
         if question.image_paths:
             parts, clip = _with_pictures(parts, clip, question.image_paths)
-        return Prompt(question.system, (*parts, question.text), clip, scale, None)
+        before, _, after = question.text.rpartition(FRAMES)
+        texts = ((before,) if before else (), (after,) if after else ())
+        return Prompt(question.system, (*texts[0], *parts, *texts[1]), clip, scale, None)
 
     def _clip(self, question: Question) -> Clip:
         media = (question.video_path, question.image_path, question.span_s)

@@ -18,6 +18,10 @@ DEFINITIONS = ("corrected", "reference")
 """`definition` of a benchmark: the default, or the released scripts' arithmetic with its defects."""
 
 
+FRAMES = "<|vision_start|><|video_pad|><|vision_end|>"
+"""In a question's text: where the frames go. A text without it stands behind the frames."""
+
+
 @dataclass(frozen=True)
 class Question:
     """One prompt of a benchmark; an annotated item may ask several.
@@ -27,11 +31,11 @@ class Question:
         source: the benchmark's name, or the data set that the item comes from.
         task: kind of question, in the benchmark's own words (`vqa`, `temporal_2`, `mcq`, ...).
         item: id of the annotated item.
-        video_path: media file below `paths.benchmark_root`.
+        video_path: media file, as it can be opened.
         image_path: still picture where there is no video.
         span_s: the part of the file that is asked about; None for all of it.
         system: system text; "" for none.
-        text: the user's text behind the frames.
+        text: the user's text; see `FRAMES`.
         image_paths: further pictures that the text refers to, in order (VideoMMMU).
         truth: the annotation, as the benchmark's `score` reads it.
     """

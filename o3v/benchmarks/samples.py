@@ -120,8 +120,7 @@ class SampleBenchmark:
         """Trivial answers with their exact expected scores: a random answer counts every answer by its share."""
         samples = self.rules.samples()
         return {
-            name: baseline_records(name, samples, self._constants, self._duration_s, self._scorer)
-            for name in BASELINES
+            name: baseline_records(name, samples, self._constants, self._duration_s, self._scorer) for name in BASELINES
         }
 
     def _likeliest(self, name: str, sample: Sample) -> str:

@@ -13,7 +13,6 @@ from o3v.video.decode import Video, open_video, read_image
 from o3v.video.geometry import ResizePlan, fit_budget, is_too_thin, resize
 from o3v.video.sampling import FrameSampling, frame_on_screen
 
-
 TICK_S = 1e-6
 """Times closer than this are one: the noise of a time base in floating point."""
 
@@ -127,7 +126,8 @@ def _shown(video: Video, part_s: Span | None) -> _Shown:
     start_s, end_s = part_s[0], min(part_s[1], video.index.end_s)
     if not 0.0 <= start_s < end_s:
         raise MediaError(
-            video.path, f"no part from {part_s[0]:.2f} to {part_s[1]:.2f} s: the video ends at {video.index.end_s:.2f} s"
+            video.path,
+            f"no part from {part_s[0]:.2f} to {part_s[1]:.2f} s: the video ends at {video.index.end_s:.2f} s",
         )
     inside = (video.times_s > start_s - TICK_S) & (video.times_s < end_s - TICK_S)
     if not inside.any():
