@@ -24,11 +24,11 @@ def main(cfg: DictConfig) -> float | None:
 
     from o3v.config import build
     from o3v.data.prepare import Preparer
-    from o3v.evaluate import respond_with
     from o3v.evidence.draw import evidence_picture
     from o3v.evidence.film import evidence_film
     from o3v.grounding.parse import parse_completion
     from o3v.models.load import load_policy
+    from o3v.respond import respond_with
     from o3v.tracking.run import RunFolder
 
     folder = RunFolder(Path(cfg.out or f"{cfg.paths.output_dir}/answers"))

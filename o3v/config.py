@@ -101,6 +101,7 @@ class EvaluateConfig:
     logger: Any = None
     benchmark: Any = MISSING
     judge: Any = None
+    voting: Any = MISSING
 
 
 @dataclass
@@ -132,6 +133,23 @@ class RescoreConfig:
     paths: PathsConfig = MISSING
     reward: Any = MISSING
     reward_b: Any = None
+
+
+@dataclass
+class PairedConfig:
+    """Root of conf/paired.yaml: two result files compared."""
+
+    a: str = MISSING
+    b: str = MISSING
+    columns: list[str] | None = MISSING
+    out: str | None = MISSING
+    resamples: int = MISSING
+    exchanges: int = MISSING
+    seed: int = MISSING
+    paths: PathsConfig = MISSING
+    data: Any = MISSING
+    reward: Any = None
+    benchmark: Any = None
 
 
 @dataclass
@@ -215,6 +233,7 @@ ROOTS: dict[str, type] = {
     "evaluate": EvaluateConfig,
     "answer": AnswerConfig,
     "rescore": RescoreConfig,
+    "paired": PairedConfig,
     "pretrain": PretrainConfig,
     "demo": DemoConfig,
     "bench_step": BenchStepConfig,

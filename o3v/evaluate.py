@@ -8,7 +8,7 @@ folder), or a file in the benchmark's own format.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
     from o3v.benchmarks.records import Record
     from o3v.benchmarks.report import Report
     from o3v.benchmarks.shards import Shard
-    from o3v.models.policy import Policy
-    from o3v.rollout.sampler import Sampling
     from o3v.runs import Run
-    from o3v.types import Prompt
 
 WHERE = ("workers", "shard")
 """Keys that say how a run is spread over processes, not what it computes."""
@@ -59,6 +56,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 
         return score_saved(cfg)
     _check_workers(cfg)
+    build(cfg, "voting").check(cfg.rollout.temperature)
     build(cfg, "model").check(cfg.checkpoint)
     build(cfg, "benchmark").check()
     if cfg.shard is not None:
@@ -101,6 +99,8 @@ def finish(cfg: DictConfig, run: Run) -> dict[str, Any]:
     records, judged = judge_answers(cfg, benchmark, exam.questions, list(read_folder(folder).values()))
     merge(folder, records)
     report, result = write_table(cfg, benchmark, exam, records, folder)
+    _write_rollouts(run, exam, records)
+    _write_scaling(cfg, benchmark, records, folder)
     _track(run, report, records, cfg.label)
     return result | judged
 
@@ -213,12 +213,14 @@ def _answer(cfg: DictConfig, exam: Exam, folder: Path, console: Console | None, 
     """Answer what is left; the model is loaded only if there is something."""
     from o3v.benchmarks.runner import run_benchmark
     from o3v.benchmarks.shards import ALONE, read_folder
+    from o3v.respond import respondent_of
 
     done = read_folder(folder)
     mine = (shard or ALONE).pick(exam.questions)
     if all(question.id in done for question in mine):
         return list(done.values())
-    return run_benchmark(exam, _respondent(cfg, folder.name), folder, cfg.batch_size, console, shard or ALONE)
+    respondent = respondent_of(cfg, folder, shard or ALONE)
+    return run_benchmark(exam, respondent, folder, cfg.batch_size, console, shard or ALONE)
 
 
 def _check_workers(cfg: DictConfig) -> None:
@@ -236,41 +238,26 @@ def _console(cfg: DictConfig) -> Console | None:
     return Console(stderr=True) if cfg.trainer.lightning.enable_progress_bar else None
 
 
-def _respondent(cfg: DictConfig, run_name: str) -> Any:
-    import torch
+def _write_rollouts(run: Run, exam: Exam, records: Sequence[Record]) -> None:
+    """Answers to samples of a data set, for `o3v.rescore`."""
+    from o3v.replay.answers import answered_rollouts
+    from o3v.replay.files import write_lines
 
-    from o3v.benchmarks.ask import QuestionPreparer
-    from o3v.benchmarks.records import Identity
-    from o3v.benchmarks.runner import Respondent
+    if any("sample" in question.truth for question in exam.questions):
+        write_lines(run.rollouts, answered_rollouts(exam.questions, records))
+
+
+def _write_scaling(cfg: DictConfig, benchmark: Any, records: Sequence[Record], folder: Path) -> None:
+    """Score against the number of paths, where a vote was held."""
     from o3v.config import build
-    from o3v.models.load import load_policy
 
-    settings = build(cfg, "trainer")
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-    policy = load_policy(build(cfg, "model"), cfg.checkpoint)
-    if settings.lightning["accelerator"] == "gpu":
-        policy.model.to("cuda")
-    return Respondent(
-        QuestionPreparer(build(cfg, "data.reader"), policy.family),
-        respond_with(policy, build(cfg, "rollout"), cfg.seed),
-        Identity(cfg.checkpoint or cfg.model.path, run_name, cfg.seed),
-    )
+    voter = build(cfg, "voting")
+    if voter.paths > 1:
+        from o3v.benchmarks.voting.table import report_scaling
 
-
-def respond_with(policy: Policy, sampling: Sampling, seed: int) -> Callable[[Sequence[Prompt]], list[str]]:
-    """Prompts -> one text each, by this model; what a prompt is answered does not depend on its neighbours."""
-    from o3v.errors import ConfigError
-    from o3v.rollout.sampler import sample_completions
-
-    if sampling.group_size != 1:
-        raise ConfigError(f"rollout.group_size={sampling.group_size}: a question is answered once; allowed is 1")
-
-    def respond(prompts: Sequence[Prompt]) -> list[str]:
-        encoded = policy.encode(prompts).to(policy.device)
-        return list(sample_completions(policy, encoded, sampling, [seed] * len(prompts)).texts)
-
-    return respond
+        scored = {name for record in records for name in record.scores}
+        column = next(name for name in ("acc", *benchmark.shown, *sorted(scored)) if name in scored)
+        report_scaling(folder, cfg.label, column, voter.rule, benchmark.resamples, cfg.seed)
 
 
 def _track(run: Run, report: Report, records: Sequence[Record], label: str) -> None:

@@ -166,6 +166,7 @@ def _start_afresh(folder: RunFolder) -> None:
     """Forget that a run was finished: its result and states go, its journal is set aside."""
     (folder.path / "DONE.json").unlink(missing_ok=True)
     shutil.rmtree(folder.path / "states", ignore_errors=True)
-    for records in folder.path.glob("records*.jsonl"):
-        records.unlink()
+    for pattern in ("records*.jsonl", "paths*.jsonl"):
+        for answers in folder.path.glob(pattern):
+            answers.unlink()
     set_aside(folder)

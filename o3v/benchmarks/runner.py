@@ -43,12 +43,13 @@ class Respondent:
     Attributes:
         prepare: question -> prompt; raises MediaError for media that cannot be read. It runs in one thread of its own,
             a batch ahead of `respond`, and meets the questions of one video one after the other.
-        respond: prompts -> one text each, in order. Prompts of one video stand side by side and share their `clip`.
+        respond: questions with their prompts -> one text each, in order. Prompts of one video stand side by side and
+            share their `clip`.
         identity: written into every record.
     """
 
     prepare: Callable[[Question], Prompt]
-    respond: Callable[[Sequence[Prompt]], list[str]]
+    respond: Callable[[Sequence[tuple[Question, Prompt]]], list[str]]
     identity: Identity
 
 
@@ -180,9 +181,9 @@ def _prepare_one(question: Question, prepare: Callable[[Question], Prompt]) -> P
 
 def _answer(batch: Sequence[Prepared], respondent: Respondent, exam: Exam) -> Iterator[Record]:
     """Records of a batch in its order."""
-    readable = [(question.id, prompt) for question, prompt in batch if isinstance(prompt, Prompt)]
-    texts = respondent.respond([prompt for _, prompt in readable]) if readable else []
-    text_of = dict(zip([key for key, _ in readable], texts, strict=True))
+    readable = [(question, prompt) for question, prompt in batch if isinstance(prompt, Prompt)]
+    texts = respondent.respond(readable) if readable else []
+    text_of = dict(zip([question.id for question, _ in readable], texts, strict=True))
     for question, prompt in batch:
         if isinstance(prompt, MediaError):
             log.warning("question %s counts as wrong: %s", question.id, prompt)

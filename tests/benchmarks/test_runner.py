@@ -45,7 +45,10 @@ def run(
     console=None,
     shard=ALONE,
 ):
-    return run_benchmark(exam(samples), Respondent(prepare, respond, who), folder, batch_size, console, shard)
+    def answer(asked):
+        return respond([prompt for _, prompt in asked])
+
+    return run_benchmark(exam(samples), Respondent(prepare, answer, who), folder, batch_size, console, shard)
 
 
 def lines(folder):
