@@ -37,6 +37,8 @@ JOINT_TIOU = 0.3
 JOINT_VIOU = 0.1
 CHAINS = (1, 2)
 
+_IN_LGM = ("acc", *(f"chain{chain}/{name}" for chain in CHAINS for name in ("tiou", "viou")))
+
 OVERALL = ""
 """Name of the group of all items."""
 
@@ -124,7 +126,7 @@ def columns(items: Sequence[ItemScores], definition: str, in_group: bool) -> dic
 def derived(names: Collection[str], definition: str) -> Derived:
     """AM and LGM of each chain, mAM and mLGM, for all items and for each group whose columns are there.
 
-    `reference` has no lower limit inside LGM's logarithm: a perfect mean gives infinity.
+    `reference` has no lower limit inside LGM's logarithm and cannot compute it for a perfect mean: nan.
     """
     lgm: Formula = _lgm_without_limit if definition == "reference" else log_geometric_mean
     found: dict[str, Callable[[Columns], np.ndarray]] = {}
@@ -148,7 +150,8 @@ def _table(items: Sequence[ItemScores], definition: str, in_group: bool) -> Tabl
     failure = None
     if definition == "reference":
         empty = not (sum(item.answered for item in items) if in_group else len(items))
-        failure = "division by zero" if empty else "math domain error" if math.inf in made.values() else None
+        perfect = any(means.get(name, 0.0) >= 1 for name in _IN_LGM)
+        failure = "division by zero" if empty else "math domain error" if perfect else None
     return Table(means | made, failure)
 
 
@@ -199,5 +202,5 @@ def _over_chains(parts: Sequence[Callable[[Columns], np.ndarray]]) -> Callable[[
 
 def _lgm_without_limit(acc: np.ndarray, m_tiou: np.ndarray, m_viou: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore"):
-        total: np.ndarray = -(np.log(1 - acc) + np.log(1 - m_tiou) + np.log(1 - m_viou)) / 3
-    return total
+        total = -(np.log(1 - acc) + np.log(1 - m_tiou) + np.log(1 - m_viou)) / 3
+    return np.where(np.isfinite(total), total, np.nan)

@@ -218,6 +218,15 @@ class VStar:
             log.warning("%s: %d items of %s are not in it and count as wrong", path, len(lacking), self._annotations)
         return sorted(records, key=lambda record: record.sample_id)
 
+    def questions_of(self, path: Path) -> list[Question]:
+        """The questions that the rows of saved predictions answer, for a judge; needs no root.
+
+        Raises:
+            DataError: a file that cannot be used.
+        """
+        items = read_items(read_rows(path), str(path), required=())
+        return [_ask(kind, item, item.question, Path(f"{item.vid}.mp4")) for item in items for kind in KINDS]
+
     @property
     def _annotations(self) -> Path:
         return Path(self.root) / ANNOTATIONS

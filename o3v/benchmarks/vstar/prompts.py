@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import math
 
+from o3v.benchmarks.question import FRAMES
 from o3v.benchmarks.vstar.annotations import Item
-
-FRAMES = "<|vision_start|><|video_pad|><|vision_end|>"
-"""Stands where the frames go; a text without it comes behind them."""
 
 SYSTEM = "You are a helpful assistant."
 
