@@ -19,8 +19,9 @@ from o3v.benchmarks.statistics import (
     Derived,
     Estimate,
     PairedDifference,
+    as_difference,
     estimate_columns,
-    paired_difference,
+    paired_columns,
 )
 from o3v.errors import ConfigError, DataError, StorageError
 
@@ -182,20 +183,15 @@ def compare(a: Sequence[Record], b: Sequence[Record], benchmark: Summarised) -> 
     common = sorted(a_of.keys() & b_of.keys())
     if not common:
         raise DataError("the two results have no sample in common")
-    video_of = {key: a_of[key].video for key in common}
     columns_a, columns_b = (benchmark.columns([of[key] for key in common]) for of in (a_of, b_of))
+    videos = [a_of[key].video for key in common]
+    found = paired_columns(columns_a, columns_b, videos, benchmark.resamples, benchmark.seed)
     shared = [name for name in columns_a if name in columns_b]
-    found = {}
-    for name in shared:
-        values_a, values_b = (_present(common, columns[name]) for columns in (columns_a, columns_b))
-        if values_a.keys() & values_b.keys():
-            found[name] = paired_difference(values_a, values_b, video_of, benchmark.resamples, benchmark.seed)
     derived = _derived_differences(columns_a, columns_b, benchmark.derived(shared))
     both = {f"{side}:{key}": c for side, cs in (("a", columns_a), ("b", columns_b)) for key, c in cs.items()}
-    videos = [video_of[key] for key in common]
-    estimates = estimate_columns(both, videos, derived, benchmark.resamples, benchmark.seed)
+    estimates = estimate_columns(both, videos, derived, benchmark.resamples, benchmark.seed) if derived else {}
     unmatched = len(a_of.keys() ^ b_of.keys())
-    return found | {name: _of_derived(estimates[name], unmatched) for name in derived}
+    return found | {name: as_difference(estimates[name], None, unmatched) for name in derived}
 
 
 def write_report(report: Report, folder: Path, columns: Sequence[str]) -> None:
@@ -225,26 +221,6 @@ def _derived_differences(columns_a: Columns, columns_b: Columns, derived: Derive
         return of
 
     return {name: difference(name) for name in derived}
-
-
-def _of_derived(estimate: Estimate, unmatched: int) -> PairedDifference:
-    z = estimate.value / estimate.se if estimate.se > 0 else math.nan
-    return PairedDifference(
-        mean=estimate.value,
-        se=estimate.se,
-        se_independent=math.nan,
-        low=estimate.low,
-        high=estimate.high,
-        z=z,
-        p=math.erfc(abs(z) / math.sqrt(2)),
-        n=estimate.n,
-        clusters=estimate.clusters,
-        unmatched=unmatched,
-    )
-
-
-def _present(ids: Sequence[str], values: np.ndarray) -> dict[str, float]:
-    return {key: float(value) for key, value in zip(ids, values, strict=True) if not math.isnan(value)}
 
 
 def _scaled(column: str, *values: float) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,7 +26,8 @@ class Estimate:
 
     Attributes:
         value: the number; nan without data.
-        low, high: 95 % interval, percentiles of the bootstrap over videos; nan with fewer than two videos.
+        low, high: 95 % interval, percentiles of the bootstrap over videos; nan with fewer than two videos. With few
+            videos it is too narrow: simulated, it held the truth in 91 % of the cases with 8 of them, 95 % with 100.
         se: standard error over videos; nan with fewer than two videos.
         n: samples.
         clusters: videos.
@@ -50,7 +51,7 @@ class PairedDifference:
         se_independent: standard error as if samples were independent, for comparison.
         low, high: 95 % interval, bootstrap over videos.
         z: mean / se.
-        p: two-sided, normal approximation; optimistic below some 30 videos.
+        p: two-sided, normal approximation; too small below some 30 videos, see `permutation.swap_test`.
         n: common samples.
         clusters: their videos.
         unmatched: samples that only one of the two has; they are left out.
@@ -103,7 +104,7 @@ def estimate_columns(
     """
     names = list(columns)
     table = np.stack([columns[name] for name in names], axis=1) if names else np.zeros((len(clusters), 0))
-    sums, counts = _cluster_sums(table, clusters)
+    sums, counts = cluster_sums(table, clusters)
     with np.errstate(invalid="ignore", divide="ignore"):
         point = sums.sum(0, keepdims=True) / counts.sum(0, keepdims=True)
         draws = _bootstrap(sums, counts, resamples, seed)
@@ -146,25 +147,66 @@ def paired_difference(
     common = sorted(a.keys() & b.keys())
     if not common:
         raise DataError(f"no sample in common: {len(a)} and {len(b)} samples, for example {[*a][:1]} and {[*b][:1]}")
-    difference = np.array([a[key] - b[key] for key in common], dtype=float)
-    estimate = estimate_mean(difference.tolist(), [cluster_of[key] for key in common], resamples, seed)
+    of_a, of_b = ({"": np.array([side[key] for key in common], dtype=float)} for side in (a, b))
+    found = paired_columns(of_a, of_b, [cluster_of[key] for key in common], resamples, seed)[""]
+    return replace(found, unmatched=len(a.keys() ^ b.keys()))
+
+
+def paired_columns(
+    a: Columns, b: Columns, clusters: Sequence[str], resamples: int, seed: int
+) -> dict[str, PairedDifference]:
+    """Mean of a - b of several columns under one joint bootstrap over videos; see `paired_difference`.
+
+    Args:
+        a: name -> [N] values of one system, nan where a column does not apply.
+        b: the same of the other, of the same samples in the same order.
+        clusters: [N] video of each sample.
+        resamples: bootstrap draws.
+        seed: of the draws.
+
+    Returns:
+        A difference for every column that both have a value of in some sample.
+    """
+    differences = {name: a[name] - b[name] for name in a if name in b}
+    differences = {name: values for name, values in differences.items() if not np.isnan(values).all()}
+    estimates = estimate_columns(differences, clusters, {}, resamples, seed)
+    return {
+        name: as_difference(estimates[name], values, int((np.isnan(a[name]) ^ np.isnan(b[name])).sum()))
+        for name, values in differences.items()
+    }
+
+
+def as_difference(estimate: Estimate, differences: np.ndarray | None, unmatched: int) -> PairedDifference:
+    """The difference of two systems from the estimate of its mean.
+
+    Args:
+        estimate: of the mean difference.
+        differences: of the samples, nan where there is none; None for a number made of means.
+        unmatched: samples that only one of the two has.
+    """
+    there = np.zeros(0) if differences is None else differences[~np.isnan(differences)]
     z = _ratio(estimate.value, estimate.se)
     return PairedDifference(
         mean=estimate.value,
         se=estimate.se,
-        se_independent=_clustered_se(difference - difference.mean(), len(common)),
+        se_independent=_clustered_se(there - there.mean(), len(there)) if len(there) else math.nan,
         low=estimate.low,
         high=estimate.high,
         z=z,
         p=math.erfc(abs(z) / math.sqrt(2)),
-        n=len(common),
+        n=estimate.n,
         clusters=estimate.clusters,
-        unmatched=len(a.keys() ^ b.keys()),
+        unmatched=unmatched,
     )
 
 
-def _cluster_sums(table: np.ndarray, clusters: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """[C, K] sums and counts of the values that are there."""
+def cluster_sums(table: np.ndarray, clusters: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """[C, K] sums and counts of the values that are there, of every video by name.
+
+    Args:
+        table: [N, K] values, nan where a column does not apply.
+        clusters: [N] video of each sample.
+    """
     names, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     there = ~np.isnan(table)
     sums, counts = np.zeros((len(names), table.shape[1])), np.zeros((len(names), table.shape[1]))

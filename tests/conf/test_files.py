@@ -23,7 +23,7 @@ CONF = conf_folder()
 HYDRA_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 
 # Values that a root leaves to the command line.
-GIVEN = {"answer": ["video=clip.mp4", "question=what"]}
+GIVEN = {"answer": ["video=clip.mp4", "question=what"], "paired": ["a=a.jsonl", "b=b.jsonl"]}
 
 # Constructor arguments that an entry point adds when it builds the class.
 RUNTIME_ARGUMENTS: dict[str, set[str]] = {"o3v.benchmarks.shapes.ShapesBenchmark": {"dataset"}}
