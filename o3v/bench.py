@@ -88,7 +88,27 @@ def step_case(cfg: DictConfig) -> StepCase:
     )
 
 
-COMMANDS: dict[str, Callable[[], None]] = {"step": step}
+@command(config_name="bench_gpu_step")
+def gpu_step(cfg: DictConfig) -> float | None:
+    """What the parts of a GSPO step cost on a GPU, by every decoder and training pass; returns nothing."""
+    from o3v.config import build, resolve
+    from o3v.measure.gpu import GpuCase, measure_gpu
+    from o3v.measure.gpu_report import show, write
+
+    plain = resolve(cfg)
+    case = GpuCase(
+        spec=build(cfg, "model"),
+        sampling=build(cfg, "rollout"),
+        **{name: plain[name] for name in ("vocab_size", "sizes", "image_px", "most_frames", "exact_size")},
+        **{name: plain[name] for name in ("repeats", "decoders", "training", "seed")},
+    )
+    for result in measure_gpu(case):
+        log.info("%s", write(result, plain["out"], ["python", "-m", "o3v.bench", "gpu_step", *sys.argv[1:]]))
+        show(result)
+    return None
+
+
+COMMANDS: dict[str, Callable[[], None]] = {"step": step, "gpu_step": gpu_step}
 """First word of the command line -> what it runs."""
 
 

@@ -42,7 +42,7 @@ def random_tokenizer(vocab_size: int) -> Any:
     return tokenizer
 
 
-def frames_prompt(policy: Policy, tokens: int, image_px: int, seed: int) -> Prompt:
+def frames_prompt(policy: Policy, tokens: int, image_px: int, seed: int, most_frames: int | None = None) -> Prompt:
     """A prompt of exactly `tokens` tokens: as many random frames as fit, filled up with text.
 
     Args:
@@ -50,6 +50,7 @@ def frames_prompt(policy: Policy, tokens: int, image_px: int, seed: int) -> Prom
         tokens: P.
         image_px: side of a frame, a multiple of the family's factor.
         seed: of the pixels.
+        most_frames: no more frames than this; None for as many as fit.
 
     Raises:
         ConfigError: not even one frame fits, or the frame's side is no multiple.
@@ -61,6 +62,7 @@ def frames_prompt(policy: Policy, tokens: int, image_px: int, seed: int) -> Prom
     frames = 1 + (tokens - one) // (two - one)
     if frames < 1:
         raise ConfigError(f"bench step: prompt={tokens} is too short, one frame of {image_px} px needs {one} tokens")
+    frames = frames if most_frames is None else min(frames, most_frames)
     fill = tokens - one - (frames - 1) * (two - one)
     return _prompt(policy, frames, fill, image_px, seed)
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from o3v.models.flash import block_attention, block_attention_backward, merge
+from o3v.models.flash import block_attention, block_attention_backward, merge, shares_keys
 from o3v.models.ragged import Ragged
 
 
@@ -45,7 +45,7 @@ class _GroupAttention(torch.autograd.Function):
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, prompt_k: Tensor, prompt_v: Tensor, rows: Ragged, scale: float
     ) -> Tensor:
         heads = q.shape[1]
-        out_prompt, lse_prompt = block_attention(_fold(q, k.shape[1]), prompt_k, prompt_v, False, scale)
+        out_prompt, lse_prompt = block_attention(_fold(q, _folded(q, k)), prompt_k, prompt_v, False, scale)
         own = (rows.pad(q), _expand(rows.pad(k), heads), _expand(rows.pad(v), heads))
         out_own, lse_own = block_attention(*own, True, scale)
         out, lse = merge(
@@ -63,8 +63,9 @@ class _GroupAttention(torch.autograd.Function):
         q, k, v, prompt_k, prompt_v, out, lse = ctx.saved_tensors
         rows, scale, (heads, kv_heads) = ctx.rows, ctx.scale, (q.shape[1], k.shape[1])
         grad = grads[0]
-        fold_q, fold_grad, fold_out = (_fold(x, kv_heads) for x in (q, grad, out))
-        fold_lse = _fold(lse.unsqueeze(-1), kv_heads).squeeze(-1)
+        folded = _folded(q, k)
+        fold_q, fold_grad, fold_out = (_fold(x, folded) for x in (q, grad, out))
+        fold_lse = _fold(lse.unsqueeze(-1), folded).squeeze(-1)
         dq, dpk, dpv = block_attention_backward(fold_grad, fold_q, prompt_k, prompt_v, fold_out, fold_lse, False, scale)
         own = (rows.pad(q), _expand(rows.pad(k), heads), _expand(rows.pad(v), heads), rows.pad(out), rows.pad(lse))
         dq_own, dk, dv = block_attention_backward(
@@ -72,6 +73,11 @@ class _GroupAttention(torch.autograd.Function):
         )
         dq = _unfold(dq, heads) + rows.unpad(dq_own)
         return dq, _reduce(rows.unpad(dk), kv_heads), _reduce(rows.unpad(dv), kv_heads), dpk, dpv, None, None
+
+
+def _folded(q: Tensor, k: Tensor) -> int:
+    """Heads of the folded queries; all of them where the kernel shares keys by itself."""
+    return q.shape[1] if shares_keys(q) else k.shape[1]
 
 
 def _fold(x: Tensor, kv_heads: int) -> Tensor:

@@ -164,10 +164,13 @@ def save_policy(policy: Policy, folder: str | Path) -> None:
 def _prepare(policy: Policy, spec: ModelSpec) -> Policy:
     from o3v.models.last_layer import trim_last_layer
     from o3v.models.passes import ATTENTION
+    from o3v.models.vision_attention import VISION_ATTENTION
 
     model = policy.model
     model.eval()
     model.model.language_model.config._attn_implementation = ATTENTION
+    if spec.attention == "sdpa":
+        model.model.visual.config._attn_implementation = VISION_ATTENTION
     trim_last_layer(model.model)
     if not spec.train_vision:
         model.model.visual.requires_grad_(False)

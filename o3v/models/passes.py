@@ -226,9 +226,7 @@ def attend_prompts(
     Returns:
         out [N, KV, R, D] and lse [N, KV, R].
     """
-    parts = [
-        _over_prompt(part, keys[b], values[b], scale) for b, part in enumerate(q.split(list(rows))) if len(part)
-    ]
+    parts = [_over_prompt(part, keys[b], values[b], scale) for b, part in enumerate(q.split(list(rows))) if len(part)]
     return torch.cat([out for out, _ in parts]), torch.cat([lse for _, lse in parts])
 
 
