@@ -86,6 +86,7 @@ class StepCase:
                 *(["kl"] if self.objective.kl_coef else []),
                 *(["checkpointing"] if self.spec.gradient_checkpointing else []),
                 *([] if self.prompt_pass == "kept" else [self.prompt_pass]),
+                *([] if self.spec.linear == "auto" else [f"linear_{self.spec.linear}"]),
             ]
         )
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 Reading = dict[str, float]
 Instrument = Callable[[], AbstractContextManager[Callable[[], Reading]]]
@@ -78,20 +79,21 @@ def peak_memory() -> float:
     return int(line.split()[1]) / 1024
 
 
-def product_rate(rounds: int = 5) -> float:
+def product_rate(product: Callable[[Any, Any], Any], rounds: int = 5) -> float:
     """Rate of a float32 matrix product of the size of a prompt's, 1e9 operations a CPU second, the best of some rounds.
 
-    1024 x 512 by 512 x 2816: gate and up projection of the measured model. Floor work over this rate is the floor time.
+    1024 x 512 by 2816 x 512: gate and up projection of the measured model. Floor work over this rate is the floor time.
+    `product` multiplies the first by the second, transposed.
     """
     import torch
 
-    left, right, repeats = torch.randn(1024, 512), torch.randn(512, 2816), 20
-    work = 2 * left.shape[0] * left.shape[1] * right.shape[1] * repeats
+    left, right, repeats = torch.randn(1024, 512), torch.randn(2816, 512), 20
+    work = 2 * left.shape[0] * left.shape[1] * right.shape[0] * repeats
 
     def seconds() -> float:
         start = time.process_time()
         for _ in range(repeats):
-            left @ right
+            product(left, right)
         return time.process_time() - start
 
     return work / min(seconds() for _ in range(1 + rounds)) / 1e9

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from o3v.measure.clock import Instrument, Reading
 
-_PRODUCTS = ("mm", "addmm", "addmm_", "convolution", "convolution_backward")
+_PRODUCTS = ("mm", "addmm", "addmm_", "convolution", "convolution_backward", "mkldnn._linear_pointwise")
 _aten = torch.ops.aten
 
 
@@ -67,6 +67,11 @@ def _by_kind(operations: FlopCounterMode) -> Reading:
     return counts
 
 
+def _by_rows(left: Any, right: Any, *_: Any, **__: Any) -> int:
+    """[..., K] by [N, K]; arguments are shapes."""
+    return 2 * math.prod(left) * right[0]
+
+
 def _added(total: Any, left: Any, right: Any, **_: Any) -> int:
     """[..., M, K] by [..., K, N], added in place; arguments are shapes."""
     return 2 * math.prod(left) * right[-1]
@@ -90,6 +95,7 @@ def _pairs(query: Any, key: Any, is_causal: bool) -> int:
 
 
 _MISSED: dict[Any, Any] = {
+    torch.ops.mkldnn._linear_pointwise: _by_rows,
     _aten.addmm_: _added,
     _aten.baddbmm_: _added,
     _aten._scaled_dot_product_flash_attention_for_cpu: _fused_forward,

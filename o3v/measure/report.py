@@ -47,10 +47,17 @@ class Report:
         """Arms with a result, in order."""
         return list(dict.fromkeys(run.arm for run in self.runs))
 
+    def floor_s(self, library: str = "torch") -> float:
+        """The floor's time: its work at the rate of a library's products.
+
+        The best rate that any process saw, as the floor time must not profit from a slow moment.
+        """
+        return self.floor_gflop() / self.gflops[library]
+
     @property
-    def gflops(self) -> float:
-        """The best rate of a large product that any process saw: the floor time must not profit from a slow moment."""
-        return max(run.gflops for run in self.runs)
+    def gflops(self) -> dict[str, float]:
+        """Library -> best rate of a large product that any process saw."""
+        return {name: max(run.gflops[name] for run in self.runs) for name in self.runs[0].gflops}
 
     def floor_gflop(self, kind: str | None = None) -> float:
         """Operations of the floor, 1e9; of one kind (`products`, `attention`) or of both."""
@@ -71,8 +78,9 @@ class Report:
             "later_cpu_s": _seconds(later),
             "peak_mb": max(run.peak_mb for run in runs),
             "base_mb": max(run.base_mb for run in runs),
-            "first_over_floor": _whole(first) / (self.floor_gflop() / self.gflops),
-            "later_over_floor": _whole(later) / (self.floor_gflop() / self.gflops),
+            "first_over_floor": _whole(first) / self.floor_s(),
+            "later_over_floor": _whole(later) / self.floor_s(),
+            "later_over_onednn_floor": _whole(later) / self.floor_s("onednn"),
             "counts": self._counts(runs[0]),
             "notes": runs[0].notes,
             "processes": len(runs),
@@ -103,7 +111,8 @@ class Report:
             "frames": self.runs[0].frames,
             "exactness": [asdict(item) for item in self.exactness],
             "floor": {"gflop": self.floor_gflop(), "products_gflop": self.floor_gflop("products")}
-            | {"gflops": self.gflops, "cpu_s": self.floor_gflop() / self.gflops, "by_phase": self.runs[0].floor},
+            | {"gflops": self.gflops, "cpu_s": self.floor_s(), "onednn_cpu_s": self.floor_s("onednn")}
+            | {"by_phase": self.runs[0].floor},
             "arms": arms,
             "over_shared": over_shared(arms),
         }
@@ -187,11 +196,10 @@ def show(report: Report) -> None:
 
 
 def _title(report: Report) -> str:
-    seconds = report.floor_gflop() / report.gflops
-    return (
-        f"{report.case.label}: CPU seconds; floor {report.floor_gflop():.0f} GFLOP, {seconds:.2f} s at "
-        f"{report.gflops:.0f} GFLOP/s"
+    times = ", ".join(
+        f"{report.floor_s(name):.2f} s at the {rate:.0f} GFLOP/s of {name}" for name, rate in report.gflops.items()
     )
+    return f"{report.case.label}: CPU seconds; floor {report.floor_gflop():.0f} GFLOP, {times}"
 
 
 def _cells(name: str, arm: Mapping[str, Any], ratio: Mapping[str, float]) -> list[str]:

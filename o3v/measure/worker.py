@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +50,8 @@ class ArmResult:
         floor: phase -> `products` and `attention` operations that are needed at least.
         frames: images of the prompt.
         patches: vision patches of the prompt.
-        gflops: rate of one large matrix product in this process, the better of before and after, 1e9 operations a CPU
-            second.
+        gflops: library (`torch`, `onednn`) -> rate of a large matrix product in this process, the better of before and
+            after, 1e9 operations a CPU second.
         notes: what a reader of the figures must know.
     """
 
@@ -64,7 +64,7 @@ class ArmResult:
     floor: dict[str, Reading]
     frames: int
     patches: int
-    gflops: float
+    gflops: dict[str, float]
     notes: list[str]
 
 
@@ -99,9 +99,9 @@ def run_arm(arm: str, case: StepCase) -> ArmResult:
     torch.set_num_threads(case.threads)
     keep_freed_memory()  # as trainer=cpu does; for every arm alike
     module = _load(arm)
-    policy = random_policy(case)
+    policy = random_policy(replace(case, spec=replace(case.spec, linear=_products(arm, case))))
     prompt = frames_prompt(policy, case.prompt, case.image_px, case.seed)
-    before = product_rate()
+    before = _rates()
     base_mb, peaks_mb = reset_peak_memory(), []
 
     @contextmanager
@@ -123,9 +123,20 @@ def run_arm(arm: str, case: StepCase) -> ArmResult:
         floor={name: asdict(work) for name, work in _floor(case, policy, prompt).items()},
         frames=len(prompt.clip.frames),
         patches=len(policy.encode([prompt]).pixel_values),
-        gflops=max(before, product_rate()),
+        gflops={name: max(rate, before[name]) for name, rate in _rates().items()},
         notes=list(module.NOTES),
     )
+
+
+def _products(arm: str, case: StepCase) -> str:
+    """Which library multiplies: the project's arms as configured, TRL as its users have it."""
+    return "torch" if arm == "trl" else case.spec.linear
+
+
+def _rates() -> dict[str, float]:
+    from o3v.models.linear import onednn_product, torch_product
+
+    return {"torch": product_rate(torch_product), "onednn": product_rate(onednn_product)}
 
 
 def _floor(case: StepCase, policy: Policy, prompt: Prompt) -> Mapping[str, Work]:

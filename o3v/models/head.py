@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from o3v.models.linear import Product, product_of
 from o3v.models.policy import Policy
 
 _CHUNK_LOGITS = {"cpu": 2**22, "cuda": 2**27}
@@ -54,7 +55,8 @@ def score_tokens(
         banned_ids: tokens without probability; None stands for the policy's own.
     """
     banned = torch.tensor(policy.banned_ids if banned_ids is None else banned_ids, device=ids.device).long()
-    logprobs, entropy = _Head.apply(states / temperature, policy.model.lm_head.weight, ids[mask], banned)
+    head = policy.model.lm_head
+    logprobs, entropy = _Head.apply(states / temperature, head.weight, ids[mask], banned, product_of(head))
     empty = torch.zeros(ids.shape, device=states.device, dtype=logprobs.dtype)
     return TokenScores(empty.masked_scatter(mask, logprobs), empty.masked_scatter(mask, entropy))
 
@@ -63,12 +65,14 @@ class _Head(torch.autograd.Function):
     """Saves states and one log-sum-exp a token; probabilities too where they are few."""
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, weight: Tensor, ids: Tensor, banned: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, states: Tensor, weight: Tensor, ids: Tensor, banned: Tensor, product: Product
+    ) -> tuple[Tensor, Tensor]:
         keeps = len(states) * len(weight) <= _KEPT_LOGITS and any(ctx.needs_input_grad[:2])
-        ctx.kept = []
+        ctx.kept, ctx.product = [], product
         columns: tuple[list[Tensor], ...] = ([], [], [])
         for part in _chunks(states, weight):
-            *values, weights = _chunk(_logits(states[part], weight, banned), ids[part])
+            *values, weights = _chunk(_logits(states[part], weight, banned, product), ids[part])
             for column, value in zip(columns, values, strict=True):
                 column.append(value)
             if keeps:
@@ -88,13 +92,13 @@ class _Head(torch.autograd.Function):
             if ctx.kept:
                 shares = ctx.kept[number]
             else:
-                shares = _logits(states[part], weight, banned).sub_(lse[part, None]).exp_()
+                shares = _logits(states[part], weight, banned, ctx.product).sub_(lse[part, None]).exp_()
             slope = _slope(shares, ids[part], grads[0][part]).to(weight.dtype)
             if d_states is not None:
-                torch.mm(slope, weight, out=d_states[part])
+                d_states[part] = ctx.product(slope, weight.T)
             if d_weight is not None:
-                _add_product(d_weight, slope, states[part])
-        return d_states, None if d_weight is None else d_weight.to(weight.dtype), None, None
+                d_weight += ctx.product(slope.T, states[part].T)
+        return d_states, None if d_weight is None else d_weight.to(weight.dtype), None, None, None
 
 
 def _chunks(states: Tensor, weight: Tensor) -> list[slice]:
@@ -106,8 +110,8 @@ def _wide(tensor: Tensor) -> torch.dtype:
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
-def _logits(states: Tensor, weight: Tensor, banned: Tensor) -> Tensor:
-    return (states @ weight.T).to(_wide(states)).index_fill_(1, banned, float("-inf"))
+def _logits(states: Tensor, weight: Tensor, banned: Tensor, product: Product) -> Tensor:
+    return product(states, weight).to(_wide(states)).index_fill_(1, banned, float("-inf"))
 
 
 def _chunk(logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -126,11 +130,3 @@ def _slope(shares: Tensor, ids: Tensor, grad: Tensor) -> Tensor:
     """Gradient of the logits, grad * (one-hot - probabilities); a new tensor, the probabilities may be needed again."""
     slope = shares * -grad[:, None]
     return slope.scatter_add_(1, ids[:, None], grad[:, None])
-
-
-def _add_product(total: Tensor, slope: Tensor, states: Tensor) -> None:
-    """Total += slope^T states, in the sum's own (wider) type."""
-    if slope.dtype == total.dtype:
-        total.addmm_(slope.T, states)
-    else:
-        total.add_(slope.T @ states)

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 ASSETS = Path(__file__).parent / "assets"
 _DTYPES = ("float32", "bfloat16", "float16")
+_LINEAR = ("auto", "torch", "onednn")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class ModelSpec:
         root: folder that holds downloaded models.
         dtype: float32, bfloat16 or float16.
         attention: transformers' name of the attention implementation, for example sdpa or flash_attention_2.
+        linear: products of linear layers on a CPU: "torch", "onednn", or "auto" for the quicker one.
         gradient_checkpointing: trade a second forward for activation memory.
         train_vision: False freezes the vision tower. With adapters everything else is frozen, the tower included.
         lora: adapters in place of training the whole model.
@@ -43,6 +45,7 @@ class ModelSpec:
     root: str
     dtype: str
     attention: str
+    linear: str
     gradient_checkpointing: bool
     train_vision: bool
     lora: LoraSettings
@@ -50,8 +53,9 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         find_family(self.family)
-        if self.dtype not in _DTYPES:
-            raise ConfigError(f"model.dtype={self.dtype!r} is not allowed; allowed are {list(_DTYPES)}")
+        for key, allowed in (("dtype", _DTYPES), ("linear", _LINEAR)):
+            if getattr(self, key) not in allowed:
+                raise ConfigError(f"model.{key}={getattr(self, key)!r} is not allowed; allowed are {list(allowed)}")
         self.lora.check(self.family)
 
     def check(self, folder: str | Path | None) -> None:
@@ -163,6 +167,7 @@ def save_policy(policy: Policy, folder: str | Path) -> None:
 
 def _prepare(policy: Policy, spec: ModelSpec) -> Policy:
     from o3v.models.last_layer import trim_last_layer
+    from o3v.models.linear import set_linear_kernel
     from o3v.models.passes import ATTENTION
     from o3v.models.vision_attention import VISION_ATTENTION
 
@@ -172,6 +177,7 @@ def _prepare(policy: Policy, spec: ModelSpec) -> Policy:
     if spec.attention == "sdpa":
         model.model.visual.config._attn_implementation = VISION_ATTENTION
     trim_last_layer(model.model)
+    set_linear_kernel(model, spec.linear)
     if not spec.train_vision:
         model.model.visual.requires_grad_(False)
     if spec.gradient_checkpointing:

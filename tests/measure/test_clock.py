@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from o3v.measure.clock import Meter, cpu_seconds, peak_memory, product_rate, reset_peak_memory
+from o3v.models.linear import onednn_product, torch_product
 
 
 @contextmanager
@@ -54,5 +55,6 @@ def test_the_peak_is_of_the_time_since_it_was_forgotten():
     assert peak_memory() - base == pytest.approx(100, abs=10)
 
 
-def test_the_rate_of_this_machine_is_plausible():
-    assert 1 < product_rate(rounds=1) < 1e5
+@pytest.mark.parametrize("product", [torch_product, onednn_product])
+def test_the_rate_of_this_machine_is_plausible(product):
+    assert 1 < product_rate(product, rounds=1) < 1e5

@@ -14,7 +14,7 @@ def seconds(step):
     return {"rollout": {"cpu_s": step / 4}, "forward": {"cpu_s": step / 4}, "step": {"cpu_s": step}}
 
 
-def result(arm, first, later, peak_mb, gflops=100.0):
+def result(arm, first, later, peak_mb, gflops=100.0, onednn=200.0):
     whole = {"products": 1.1e9, "attention": 0.2e9, "vision_calls": 2.0, "vision_patches": 72.0, "tokens": 90.0}
     return ArmResult(
         arm=arm,
@@ -26,7 +26,7 @@ def result(arm, first, later, peak_mb, gflops=100.0):
         floor={"rollout": {"products": 0.4e9, "attention": 0.1e9}, "backward": {"products": 0.6e9, "attention": 0.1e9}},
         frames=1,
         patches=36,
-        gflops=gflops,
+        gflops={"torch": gflops, "onednn": onednn},
         notes=[f"{arm} has a note"],
     )
 
@@ -53,6 +53,7 @@ def test_the_floor_time_is_at_the_best_rate_of_any_process(report):
     assert report.floor_gflop() == pytest.approx(1.2)
     assert report.summary()["floor"]["cpu_s"] == pytest.approx(1.2 / 120)
     assert report.arm("trl")["later_over_floor"] == pytest.approx(8.0 / (1.2 / 120))
+    assert report.arm("trl")["later_over_onednn_floor"] == pytest.approx(8.0 / (1.2 / 200))
 
 
 def test_counts_are_held_against_the_floor_alike(report):
