@@ -152,10 +152,7 @@ def released_path(text: str, options: Sequence[str], parser: Parser, think: bool
         >>> [released_path(f"<answer>{x}</answer>", [], "videomme", True, "ABCD") for x in (" C ", "C.", "E")]
         ['C', None, None]
     """
-    if think:
-        letter = "".join(_blocks(text)[:1]).strip()
-    else:
-        letter = released_letter(text, options, parser)
+    letter = "".join(_blocks(text)[:1]).strip() if think else released_letter(text, options, parser)
     return letter if letter in tuple(allowed) else None
 
 
