@@ -113,3 +113,42 @@ def test_the_reader_travels_to_workers():
 def test_an_empty_window_of_sizes_is_named():
     with pytest.raises(ConfigError, match=r"reader\.min_pixels=100, reader\.max_pixels=50"):
         replace(READER, min_pixels=100, max_pixels=50)
+
+
+# ---- a part of a file
+
+
+def part(path: Path, part_s: tuple[float, float], keys_s: tuple[float, ...] = ()):
+    return READER.read_video(path, keys_s, 28, part_s)
+
+
+def test_a_part_gives_its_frames_at_times_from_its_start(video: Path):
+    clip = part(video, (1.0, 3.0))
+    numbers = [read_code(frame) for frame in clip.frames]
+    assert numbers[0] == 25 and numbers[-1] == 74  # the frame at 3.0 s belongs to what follows
+    assert clip.times_s == pytest.approx([n / 25 - 1.0 for n in numbers], abs=1e-3)
+    assert clip.duration_s == pytest.approx(2.0) and len(numbers) == 4
+
+
+def test_a_part_may_pass_the_end_and_the_whole_is_a_part(video: Path):
+    clip = part(video, (3.0, 99.0))
+    assert clip.duration_s == pytest.approx(1.04, abs=1e-3) and read_code(clip.frames[-1]) == 100
+    whole, same = READER.read_video(video, (), 28, None), part(video, (0.0, 99.0))
+    assert whole.times_s == same.times_s and np.array_equal(whole.frames, same.frames)
+
+
+def test_key_frames_of_a_part_count_from_its_start(video: Path):
+    clip = part(video, (1.0, 3.0), keys_s=(0.5,))
+    assert 37 in [read_code(frame) for frame in clip.frames]
+
+
+def test_a_part_between_two_frames_shows_the_one_on_the_screen(tmp_path: Path):
+    path = write_clip(tmp_path / "slow.mp4", [0.0, 2.0, 4.0])
+    clip = part(path, (2.5, 3.5))
+    assert [read_code(frame) for frame in clip.frames] == [1] and clip.times_s == (0.0,)
+
+
+@pytest.mark.parametrize("part_s", [(5.0, 6.0), (2.0, 2.0), (3.0, 2.0), (-1.0, 2.0), (float("nan"), 2.0)])
+def test_a_part_that_is_not_there_is_a_media_error(video: Path, part_s):
+    with pytest.raises(MediaError, match=r"no part from .* the video ends at 4\.04 s"):
+        part(video, part_s)

@@ -59,7 +59,14 @@ def test_what_has_a_score_is_not_judged_again():
 
 @pytest.mark.parametrize(
     ("answer", "grade"),
-    [("The red ball!", 3), ("<obj>red ball</obj>", 3), ("red balls", 3), ("ball", 2), ("it is the red one", 1), ("", 0)],
+    [
+        ("The red ball!", 3),
+        ("<obj>red ball</obj>", 3),
+        ("red balls", 3),
+        ("ball", 2),
+        ("it is the red one", 1),
+        ("", 0),
+    ],
 )
 def test_rules(answer, grade):
     assert RULES.grade("a red ball", answer) == grade
