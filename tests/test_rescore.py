@@ -31,9 +31,8 @@ assert not heavy, heavy
 
 def rescore(*arguments, code=("-m", "o3v.rescore")):
     environment = os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, *code, *map(str, arguments)], cwd=tiny.CONF.parent, env=environment, capture_output=True, text=True
-    )  # fmt: skip
+    command = [sys.executable, *code, *map(str, arguments)]
+    return subprocess.run(command, cwd=tiny.CONF.parent, env=environment, capture_output=True, text=True)
 
 
 def test_scores_and_comparison_without_torch(tmp_path):
@@ -44,7 +43,7 @@ def test_scores_and_comparison_without_torch(tmp_path):
     assert done.returncode == 0, done.stderr
     assert time.perf_counter() - begin < 10.0  # starts in about one second on an idle core
     lines = [json.loads(line) for line in out.read_text().splitlines()]
-    golden = [json.loads(line) for line in gzip.open(SMALL, "rt")]
+    golden = [json.loads(line) for line in gzip.decompress(SMALL.read_bytes()).splitlines()]
     assert [line["id"] for line in lines] == [line["id"] for line in golden]
     for line, source in zip(lines, golden, strict=True):
         assert tuple(line["reward"]) == tuple(line["reward_b"]) == TERMS

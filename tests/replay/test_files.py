@@ -32,7 +32,7 @@ def test_lines_appear_when_all_are_written(tmp_path):
     assert ids(out) == [1, 2]
     packed = out.with_suffix(".jsonl.gz")
     write_lines(packed, [{"id": "é"}])
-    assert json.loads(gzip.open(packed, "rt").read()) == {"id": "é"}
+    assert json.loads(gzip.decompress(packed.read_bytes())) == {"id": "é"}
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
@@ -60,7 +60,7 @@ def test_training_groups_are_read_back(tmp_path):
     assert [group.samples[0].task for group in read] == list(Task)
     assert [group.id for group in read][:2] == ["7/0/t", "7/1/t"]
     assert {group.progress for group in read} == {0.25}
-    assert read[0].completions[0] == perfect(list(Task)[0])
+    assert read[0].completions[0] == perfect(next(iter(Task)))
 
 
 def test_answers_of_an_evaluation_are_rollouts():

@@ -61,7 +61,7 @@ def test_the_rewards_of_a_written_line_are_those_of_training(task, variant):
 
 
 def test_files_are_read_packed_and_plain(tmp_path):
-    lines = [json.loads(line) for line in gzip.open(SMALL, "rt")]
+    lines = [json.loads(line) for line in gzip.decompress(SMALL.read_bytes()).splitlines()]
     plain = tmp_path / "rollouts.jsonl"
     plain.write_text("".join(json.dumps(line) + "\n" for line in lines) + "\n")
     for path in (SMALL, plain):

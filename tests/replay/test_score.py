@@ -1,14 +1,18 @@
 """Replayed scores: golden lines through files, both definitions; the released code's raises are reported as such."""
 
 import json
+from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from o3v.replay.format import read_group, read_rollouts
 from o3v.replay.run import Replay
-from o3v.replay.score import score_group
+from o3v.replay.score import is_share, score_group
 from o3v.types import Task
-from tests.replay.rollouts import group_of
+from tests.grounding.test_parse import texts
+from tests.replay.rollouts import fields_of, group_of
 from tests.rewards import configured
 from tests.rewards.golden_lines import FULL, SMALL, read_lines
 from tests.rewards.test_golden import both, same_outcome
@@ -63,6 +67,29 @@ def test_claims_are_counted_by_the_gate_of_the_mix():
         assert (scores.claims, scores.open_claims) == (2, opened)
 
 
+@settings(deadline=None, max_examples=40)
+@given(st.permutations(range(4)), st.sampled_from(Task), st.sampled_from(["o3", "reference", "reference_fixed"]))
+def test_shuffled_completions_keep_their_rewards(order, task, variant):
+    group, mix = group_of(task), configured.mix(variant)
+    shuffled = replace(
+        group, texts=tuple(group.texts[i] for i in order), completions=tuple(group.completions[i] for i in order)
+    )
+    first, second = score_group(mix, group, 0.3), score_group(mix, shuffled, 0.3)
+    assert second.totals == tuple(first.totals[i] for i in order)
+    assert all(row == tuple(first.terms[name][i] for i in order) for name, row in second.terms.items())
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(texts, min_size=1, max_size=3), st.sampled_from(Task), st.floats(0, 1))
+def test_any_text_is_paid_between_0_and_1(generated, task, progress):
+    line = {**fields_of(task), "completions": generated}
+    for variant in ("o3", "reference", "reference_fixed"):
+        scores = score_group(configured.mix(variant), read_group(line, "here"), progress)
+        shares = [v for row in scores.terms.values() for v in row or () if is_share(v)]
+        assert all(0.0 <= value <= 1.0 for value in shares)
+        assert all(0.0 <= total <= 7.0 for total in scores.totals)
+
+
 def test_a_group_without_completions_has_no_scores():
     empty = read_group({"id": "x", "task": "visual QA", "completions": []}, "here")
     scores = score_group(configured.mix("o3"), empty, 0.0)
@@ -70,8 +97,6 @@ def test_a_group_without_completions_has_no_scores():
 
 
 def test_numbers_that_are_not_finite_are_written_as_words():
-    from dataclasses import replace
-
     scores = score_group(configured.mix("o3"), group_of(Task.VISUAL_QA), 0.0)
     odd = replace(scores, terms={"a": (float("nan"), [1.0, float("inf")]), "b": None})
     assert odd.line()["reward"] == {"a": ["NaN", [1.0, "Infinity"]], "b": None}
