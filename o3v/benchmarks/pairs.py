@@ -12,7 +12,7 @@ import numpy as np
 
 from o3v.benchmarks.permutation import holm, swap_test
 from o3v.benchmarks.records import Record, read_records
-from o3v.benchmarks.report import Grid, Summarised, compare
+from o3v.benchmarks.report import Grid, Summarised, compare_columns
 from o3v.benchmarks.shards import read_folder
 from o3v.benchmarks.statistics import Columns, Derived, Estimate, PairedDifference, estimate_columns
 from o3v.errors import ConfigError, DataError
@@ -142,14 +142,19 @@ def compare_files(a: Path, b: Path, benchmark: Compared, columns: Sequence[str] 
             f"for example {min(records_a)!r} and {min(records_b)!r}"
         )
     side_a, side_b = ([side[key] for key in common] for side in (records_a, records_b))
-    differences = compare(side_a, side_b, benchmark)
+    columns_a, columns_b = benchmark.columns(side_a), benchmark.columns(side_b)
+    videos = [record.video for record in side_a]
+    unmatched = len(records_a.keys() ^ records_b.keys())
+    differences = compare_columns(columns_a, columns_b, videos, benchmark, unmatched)
     chosen = _chosen(differences, benchmark, columns)
     return Comparison(
         a=str(a),
         b=str(b),
-        columns=_tests(side_a, side_b, benchmark, {name: differences[name] for name in chosen}, exchanges),
+        columns=_tests(
+            columns_a, columns_b, videos, benchmark, {name: differences[name] for name in chosen}, exchanges
+        ),
         n=len(common),
-        videos=len({record.video for record in side_a}),
+        videos=len(set(videos)),
         only_a=tuple(sorted(records_a.keys() - records_b.keys())),
         only_b=tuple(sorted(records_b.keys() - records_a.keys())),
         notes=tuple(_notes(records_a, records_b, common, len(chosen))),
@@ -179,20 +184,19 @@ def _chosen(found: Mapping[str, PairedDifference], benchmark: Compared, columns:
 
 
 def _tests(
-    a: Sequence[Record],
-    b: Sequence[Record],
+    a: Columns,
+    b: Columns,
+    videos: Sequence[str],
     benchmark: Compared,
     differences: Mapping[str, PairedDifference],
     exchanges: int,
 ) -> dict[str, ColumnTest]:
-    columns_a, columns_b = benchmark.columns(a), benchmark.columns(b)
-    shared = [name for name in columns_a if name in columns_b]
+    shared = [name for name in a if name in b]
     derived = {name: make for name, make in benchmark.derived(shared).items() if name in differences}
-    videos = [record.video for record in a]
-    p = swap_test(columns_a, columns_b, videos, derived, exchanges, benchmark.seed)
+    p = swap_test(a, b, videos, derived, exchanges, benchmark.seed)
     p = {name: p[name] for name in differences}
     adjusted = holm(p)
-    means_a, means_b = _means(columns_a, columns_b, shared)
+    means_a, means_b = _means(a, b, shared)
     return {
         name: ColumnTest(
             _number(name, means_a, derived), _number(name, means_b, derived), difference, p[name], adjusted[name]
@@ -237,7 +241,7 @@ def _cells(name: str, tested: ColumnTest) -> tuple[str, ...]:
     scale, digits = (1.0, 3) if name.startswith("reward/") else (100.0, 1)
 
     def text(value: float, sign: str = "") -> str:
-        return "-" if math.isnan(value) else f"{scale * value:{sign}.{digits}f}"
+        return "-" if math.isnan(value) else f"{round(scale * value, digits) + 0.0:{sign}.{digits}f}"  # no -0.0
 
     found = tested.difference
     interval = f"{text(found.low, '+')} to {text(found.high, '+')}"

@@ -184,19 +184,33 @@ def compare(a: Sequence[Record], b: Sequence[Record], benchmark: Summarised) -> 
     if not common:
         raise DataError("the two results have no sample in common")
     columns_a, columns_b = (benchmark.columns([of[key] for key in common]) for of in (a_of, b_of))
-    videos = [a_of[key].video for key in common]
-    found = paired_columns(columns_a, columns_b, videos, benchmark.resamples, benchmark.seed)
-    shared = [name for name in columns_a if name in columns_b]
-    derived = _derived_differences(columns_a, columns_b, benchmark.derived(shared))
-    both = {f"{side}:{key}": c for side, cs in (("a", columns_a), ("b", columns_b)) for key, c in cs.items()}
-    estimates = estimate_columns(both, videos, derived, benchmark.resamples, benchmark.seed) if derived else {}
     unmatched = len(a_of.keys() ^ b_of.keys())
+    return compare_columns(columns_a, columns_b, [a_of[key].video for key in common], benchmark, unmatched)
+
+
+def compare_columns(
+    a: Columns, b: Columns, videos: Sequence[str], benchmark: Summarised, unmatched: int
+) -> dict[str, PairedDifference]:
+    """`compare` of columns that are there already.
+
+    Args:
+        a: name -> [N] values of one system, nan where a column does not apply.
+        b: the same of the other, of the same samples in the same order.
+        videos: [N] media file of each sample.
+        benchmark: knows the numbers made of columns.
+        unmatched: samples that only one of the two has.
+    """
+    found = paired_columns(a, b, videos, benchmark.resamples, benchmark.seed)
+    shared = [name for name in a if name in b]
+    derived = _derived_differences(a, b, benchmark.derived(shared))
+    both = {f"{side}:{key}": values for side, columns in (("a", a), ("b", b)) for key, values in columns.items()}
+    estimates = estimate_columns(both, videos, derived, benchmark.resamples, benchmark.seed) if derived else {}
     return found | {name: as_difference(estimates[name], None, unmatched) for name in derived}
 
 
-def write_report(report: Report, folder: Path, columns: Sequence[str]) -> None:
-    """Writes report.json (everything) and report.md (the tables). Raises StorageError."""
-    grids = [report.results_grid(columns), report.differences_grid(columns)]
+def write_report(report: Report, folder: Path, columns: Sequence[str], more: Sequence[Grid] = ()) -> None:
+    """Writes report.json (everything) and report.md (the tables, `more` last). Raises StorageError."""
+    grids = [report.results_grid(columns), report.differences_grid(columns), *more]
     texts = {
         "report.json": json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n",
         "report.md": "\n\n".join(grid.markdown() for grid in grids if grid.rows) + "\n",

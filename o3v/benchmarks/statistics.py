@@ -209,10 +209,12 @@ def cluster_sums(table: np.ndarray, clusters: Sequence[str]) -> tuple[np.ndarray
     """
     names, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     there = ~np.isnan(table)
-    sums, counts = np.zeros((len(names), table.shape[1])), np.zeros((len(names), table.shape[1]))
-    np.add.at(sums, index, np.where(there, table, 0.0))
-    np.add.at(counts, index, there)
-    return sums, counts
+    if not len(names):
+        return np.zeros((0, table.shape[1])), np.zeros((0, table.shape[1]))
+    order = np.argsort(index, kind="stable")
+    starts = np.searchsorted(index[order], np.arange(len(names)))
+    sums = np.add.reduceat(np.where(there, table, 0.0)[order], starts, axis=0)
+    return sums, np.add.reduceat(there[order].astype(float), starts, axis=0)
 
 
 def _bootstrap(sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
