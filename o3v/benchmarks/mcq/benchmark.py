@@ -14,6 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -21,11 +22,13 @@ import numpy as np
 from o3v.benchmarks.mcq.letters import Parser, answer_text, read_letter, released_path, released_vote
 from o3v.benchmarks.mcq.prompts import FORMS, own_system, own_text
 from o3v.benchmarks.mcq.rows import ChoiceRow, check_choice
+from o3v.benchmarks.mcq.saved import read_answers
 from o3v.benchmarks.open_answer import is_right, read_parts, released_is_right
 from o3v.benchmarks.question import DEFINITIONS, Question
-from o3v.benchmarks.records import Record
+from o3v.benchmarks.records import Identity, Record, make_record
 from o3v.benchmarks.statistics import Derived, Estimate, estimate_columns
 from o3v.benchmarks.trivial import letter_baselines
+from o3v.benchmarks.versions import versions_of
 from o3v.errors import ConfigError, DataError
 from o3v.grounding.render import render_target
 from o3v.types import BoxScale
@@ -189,6 +192,31 @@ class ChoiceBenchmark(ABC):
         """Means of all columns, with intervals clustered by video."""
         videos = [record.video for record in records]
         return estimate_columns(self.columns(records), videos, {}, self.resamples, self.seed)
+
+    def records_of(self, path: Path, judge_scores: Path | None) -> list[Record]:
+        """Records of another program's answers, see `o3v.benchmarks.mcq.saved`; questions without one are wrong.
+
+        Args:
+            path: the answers.
+            judge_scores: not used: letters need no judge.
+
+        Raises:
+            DataError: a file that cannot be read, or answers to other questions.
+        """
+        answers = read_answers(path)
+        questions = self.questions()
+        unknown = sorted(answers.keys() - self.row_of.keys())
+        if unknown:
+            raise DataError(f"{path}: {len(unknown)} answers to questions that {self.name} lacks: {unknown[0]!r}, ...")
+        identity, versions = Identity(path.stem, "", 0), versions_of(self, self.definition)
+        scale = BoxScale(1, 1)
+        records = []
+        for question in questions:
+            text = answers.get(question.id, "")
+            error = None if question.id in answers else "no answer in the file"
+            scores = self.score(question, text, scale)
+            records.append(make_record(question, identity, None, text, scores, error, versions))
+        return records
 
     def baselines(self) -> Mapping[str, Mapping[str, str]]:
         """Answers without looking: `majority_letter`, `random_letter`, `longest_option` and the empty `no_answer`.
