@@ -17,12 +17,14 @@ import numpy as np
 
 from o3v.benchmarks.question import DEFINITIONS, Question, ToJudge
 from o3v.benchmarks.records import Identity, Record, Versions, make_record
+from o3v.benchmarks.report import Grid
 from o3v.benchmarks.statistics import Derived, Estimate, estimate_columns
 from o3v.benchmarks.trivial import Texts, box_baselines, boxes_json, span_baselines, together, whole_seconds
 from o3v.benchmarks.versions import versions_of
 from o3v.benchmarks.vstar import judge
 from o3v.benchmarks.vstar.aggregate import Grouped, derived, grouped_columns
-from o3v.benchmarks.vstar.annotations import LENGTHS, Item, read_items, read_rows
+from o3v.benchmarks.vstar.annotations import Item, read_items, read_rows
+from o3v.benchmarks.vstar.grids import NUMBERS, grids
 from o3v.benchmarks.vstar.items import JUDGE_COLUMN, item_scores, what_scores, when_scores, where_scores
 from o3v.benchmarks.vstar.parsers import read_boxes, read_times
 from o3v.benchmarks.vstar.predictions import Answers, ratings_of, read_answers, read_judge_scores
@@ -35,18 +37,8 @@ log = logging.getLogger(__name__)
 
 ANNOTATIONS = "V_STaR_test.json"
 
-NUMBERS = ("acc", "chain1/tiou", "chain2/tiou", "chain1/viou", "chain2/viou", "mAM", "mLGM")
-"""The columns of V-STaR's and Open-o3 Video's main tables."""
-
-SHOWN = (
-    *NUMBERS,
-    *(f"chain{chain}/{name}" for chain in (1, 2) for name in ("R1@0.3", "R1@0.5", "R1@0.7", "AP@0.5", "AM", "LGM")),
-    *(f"chain{chain}/{name}" for chain in (1, 2) for name in ("what+when", "what+where", "when+where")),
-    *(f"chain{chain}/what+when+where" for chain in (1, 2)),
-    *(f"{name}@length={length}" for length in LENGTHS for name in ("mAM", "mLGM")),
-    "parsed",
-    "coverage",
-)
+SHOWN = (*NUMBERS, "parsed", "coverage")
+"""Columns of the main table; `VStar.grids` shows the others."""
 
 _GROUP_MARKS = ("length=", "domain=")
 
@@ -90,12 +82,6 @@ class VStar:
             ConfigError: names what is missing and where it was looked for.
             DataError: an annotation that cannot be used.
         """
-        path = self._annotations
-        if not path.is_file():
-            raise ConfigError(
-                f"{path}: V-STaR's annotations are not there; {ANNOTATIONS} is in V-STaR-Bench/V-STaR (GitHub, Hugging "
-                "Face) and belongs into the folder vstar of paths.benchmark_root (O3V_BENCHMARKS)"
-            )
         videos, items = self._videos(), self.items()
         missing = sorted({item.vid for item in items} - videos.keys())
         if missing:
@@ -108,9 +94,16 @@ class VStar:
         """The annotated items in the file's order.
 
         Raises:
-            DataError: no file, or a row that cannot be used.
+            ConfigError: there are no annotations; says where they belong.
+            DataError: a row that cannot be used.
         """
-        return read_items(read_rows(self._annotations), str(self._annotations))
+        path = self._annotations
+        if not path.is_file():
+            raise ConfigError(
+                f"{path}: V-STaR's annotations are not there; {ANNOTATIONS} is in V-STaR-Bench/V-STaR (GitHub, Hugging "
+                "Face) and belongs into the folder vstar of paths.benchmark_root (O3V_BENCHMARKS)"
+            )
+        return read_items(read_rows(path), str(path))
 
     def questions(self) -> list[Question]:
         """Five questions an item, by id; a video that is not there keeps its questions and fails when it is read.
@@ -177,6 +170,10 @@ class VStar:
         found = self.columns(records)
         videos = [record.video for record in records]
         return estimate_columns(found, videos, self.derived(found), self.resamples, self.seed)
+
+    def grids(self, estimates: Mapping[str, Estimate]) -> list[Grid]:
+        """Tables beside the main one: by length and domain, and the two chains with all their numbers."""
+        return grids(estimates)
 
     def baselines(self) -> Mapping[str, Texts]:
         """Whole video and its middle third (when), full frame and centre box (where), and both whole at once."""

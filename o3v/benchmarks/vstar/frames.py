@@ -84,8 +84,8 @@ class VStarSampling:
 def frame_lines(times_s: Sequence[float]) -> str:
     r"""One line a frame with its true time.
 
-    >>> frame_lines([0.0, 1.26])[-59:]
-    'Frame 2 at 1.3s: <|vision_start|><|image_pad|><|vision_end|>\n'
+    >>> frame_lines([1.26])
+    'Frame 1 at 1.3s: <|vision_start|><|image_pad|><|vision_end|>\n'
     """
     lines = (f"Frame {number} at {round(time, 1)}s: {FRAME}\n" for number, time in enumerate(times_s, start=1))
     return "".join(lines)

@@ -178,3 +178,16 @@ def test_baselines_score_what_they_should(tmp_path):
         item = questions[key].truth["item"]
         expected = 4 / item.duration_s if "temporal" in key else 0.5
         assert scores["tiou" if "temporal" in key else "viou"] == pytest.approx(expected)
+
+
+def test_tables_show_every_group_and_both_chains(tmp_path):
+    bench = benchmark(tmp_path)
+    records = bench.records_of(write(tmp_path / "p.json", [perfect(row) for row in rows()]), None)
+    by_group, by_chain = bench.grids(bench.summary(records))
+    assert [row[0] for row in by_group.rows] == ["all", "Short", "Medium", "Long", "Nature", "Sports"]
+    assert by_group.header[1:] == (*bench.shown[:7], "items") and by_group.rows[0][1].startswith("100.0 ±")
+    assert [row[-1] for row in by_group.rows] == ["3", "1", "1", "1", "1", "2"]
+    named = [row[0] for row in by_chain.rows]
+    assert {"tiou", "R1@0.7", "viou", "AP@0.1", "what+when+where", "AM", "LGM"} <= set(named)
+    assert not any("=" in name for name in named) and all(len(row) == 3 for row in by_chain.rows)
+    assert "| Long |" in by_group.markdown()
