@@ -32,9 +32,9 @@ class Point:
         n: paths a question.
         score: mean over questions, with a 95 % interval by video.
         abstained: share of votes without an answer.
-        tokens: mean generated tokens a question, without the scorer's single digits.
-        scorer_calls: mean calls of the scorer a question; 0 for rules that do not ask it.
-        crops: mean crops that the scorer read a question.
+        tokens: mean generated tokens an answered question, without the scorer's single digits.
+        scorer_calls: mean calls of the scorer an answered question; 0 for rules that do not ask it.
+        crops: mean crops that the scorer read an answered question.
     """
 
     rule: str
@@ -54,6 +54,7 @@ def votes_by_n(
     max_subsets: int,
     resamples: int,
     seed: int,
+    unanswered: Sequence[str] = (),
 ) -> list[Point]:
     """The curve of every rule.
 
@@ -65,6 +66,7 @@ def votes_by_n(
         max_subsets: most subsets of one question and n; 1 takes the first n paths.
         resamples: bootstrap draws of an interval.
         seed: of the draws and of the subsets.
+        unanswered: videos of questions that could not be asked: they score 0 and count as abstentions.
 
     Returns:
         Points by rule and n, in the order given.
@@ -85,7 +87,9 @@ def votes_by_n(
     points = []
     for name, rule in rules.items():
         expected = [_expectations(record, record.scores[column], rule, subsets_of) for record in records]
-        points += [_point(name, rule, n, records, [row[n] for row in expected], resamples, seed) for n in ns]
+        for n in ns:
+            score, abstained = _score(records, [row[n] for row in expected], unanswered, resamples, seed)
+            points.append(Point(name, n, score, abstained, *_cost(records, rule, n)))
     return points
 
 
@@ -130,26 +134,26 @@ def _vote(record: VoteRecord, rule: Rule, table: Sequence[Sequence[float]], chos
     return None if position is None else chosen[position]
 
 
-def _point(
-    name: str,
-    rule: Rule,
-    n: int,
+def _score(
     records: Sequence[VoteRecord],
     expected: Sequence[tuple[float, float]],
+    unanswered: Sequence[str],
     resamples: int,
     seed: int,
-) -> Point:
-    columns = {"score": np.array([score for score, _ in expected])}
-    score = estimate_columns(columns, [record.video for record in records], {}, resamples, seed)["score"]
+) -> tuple[Estimate, float]:
+    """Mean score with its interval, and share of abstentions."""
+    values = np.array([score for score, _ in expected] + [0.0] * len(unanswered))
+    videos = [record.video for record in records] + list(unanswered)
+    estimate = estimate_columns({"score": values}, videos, {}, resamples, seed)["score"]
+    return estimate, (math.fsum(share for _, share in expected) + len(unanswered)) / len(values)
+
+
+def _cost(records: Sequence[VoteRecord], rule: Rule, n: int) -> tuple[float, float, float]:
+    """Generated tokens, calls of the scorer and crops of an answered question."""
     paths = [path for record in records for path in record.paths]
-    drawn = 1 if rule.weights == "none" else n
-    asks = rule.weights == "confidence"
-    return Point(
-        rule=name,
-        n=n,
-        score=score,
-        abstained=math.fsum(share for _, share in expected) / len(expected),
-        tokens=drawn * math.fsum(path.tokens for path in paths) / len(paths),
-        scorer_calls=n * sum(path.crops > 0 for path in paths) / len(paths) if asks else 0.0,
-        crops=n * sum(path.crops for path in paths) / len(paths) if asks else 0.0,
+    drawn, asked = (1 if rule.weights == "none" else n), (n if rule.weights == "confidence" else 0)
+    return (
+        drawn * math.fsum(path.tokens for path in paths) / len(paths),
+        asked * sum(path.crops > 0 for path in paths) / len(paths),
+        asked * sum(path.crops for path in paths) / len(paths),
     )

@@ -87,7 +87,9 @@ def _null(_: str) -> None:
     """NaN and infinities are no JSON."""
 
 
-def report_scaling(folder: Path, title: str, column: str, rule: Rule, resamples: int, seed: int) -> list[Point]:
+def report_scaling(
+    folder: Path, title: str, column: str, rule: Rule, resamples: int, seed: int, unanswered: Sequence[str] = ()
+) -> list[Point]:
     """Reads the paths that a run has kept in its folder, votes by every rule that they allow, writes table and plot.
 
     One path, majority and evidence voting need only texts; confidence is shown where crops were scored. Numbers of
@@ -100,6 +102,7 @@ def report_scaling(folder: Path, title: str, column: str, rule: Rule, resamples:
         rule: how the run voted: ties, kernel and floor of the others are the same.
         resamples: bootstrap draws of an interval.
         seed: of the draws and subsets.
+        unanswered: videos of questions that could not be asked; they score 0.
 
     Returns:
         The points; empty where the folder holds no paths.
@@ -116,6 +119,6 @@ def report_scaling(folder: Path, title: str, column: str, rule: Rule, resamples:
     scored = rule.weights == "confidence"
     names = [name for name in ("majority", "confidence", "evidence") if name != "confidence" or scored]
     rules = {name: replace(rule, weights=name) for name in names}
-    points = votes_by_n(records, column, rules, ns, MAX_SUBSETS, resamples, seed)
+    points = votes_by_n(records, column, rules, ns, MAX_SUBSETS, resamples, seed, unanswered)
     write_scaling(title, points, folder)
     return points

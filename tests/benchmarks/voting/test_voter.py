@@ -163,6 +163,8 @@ def test_curve_is_the_expectation_over_subsets() -> None:
     assert by["none", 3].tokens == 10
     first = scaling.votes_by_n(records, "acc", rules, [1], 1, 200, 0)[0]
     assert first.score.value == 0.5
+    half = scaling.votes_by_n(records, "acc", rules, [3], 70, 200, 0, unanswered=["c.mp4", "d.mp4"])[0]
+    assert (half.score.value, half.score.n, half.abstained) == (by["majority", 3].score.value / 2, 4, 0.75)
 
 
 def test_curve_refuses_what_it_cannot_draw() -> None:
