@@ -7,9 +7,10 @@ to pixels of the video before they are scored, so that 0-1000 grids and resized 
 from __future__ import annotations
 
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -166,10 +167,15 @@ class VStar:
         return derived(names, self.definition)
 
     def summary(self, records: Sequence[Record]) -> dict[str, Estimate]:
-        """Means of all columns and the numbers made of them, with intervals clustered by video."""
+        """Means of all columns and the numbers made of them, with intervals clustered by video.
+
+        A number made of a group's means counts the items and videos of its group; of one video it has no interval.
+        """
         found = self.columns(records)
         videos = [record.video for record in records]
-        return estimate_columns(found, videos, self.derived(found), self.resamples, self.seed)
+        made = self.derived(found)
+        estimates = estimate_columns(found, videos, made, self.resamples, self.seed)
+        return estimates | {name: _counted(estimates[name], estimates[_base(name)]) for name in made}
 
     def grids(self, estimates: Mapping[str, Estimate]) -> list[Grid]:
         """Tables beside the main one: by length and domain, and the two chains with all their numbers."""
@@ -261,6 +267,18 @@ def _ask(kind: str, item: Item, text: str, video: Path) -> Question:
         image_paths=(),
         truth={"item": item},
     )
+
+
+def _base(name: str) -> str:
+    """The column whose items a derived number counts: `acc` of the same group."""
+    _, at, group = name.partition("@")
+    return f"acc{at}{group}"
+
+
+def _counted(estimate: Estimate, base: Estimate) -> Estimate:
+    """An estimate with the counts of another; resampling the videos of others says nothing about a single one."""
+    counted = replace(estimate, n=base.n, clusters=base.clusters)
+    return counted if base.clusters > 1 else replace(counted, low=math.nan, high=math.nan, se=math.nan)
 
 
 def _groups(item: Item) -> tuple[str, str]:

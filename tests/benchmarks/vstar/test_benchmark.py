@@ -165,7 +165,14 @@ def test_intervals_are_clustered_by_video_for_groups_and_joint_shares_too(tmp_pa
         estimate = estimates[name]
         assert estimate.low <= estimate.value <= estimate.high and estimate.low < estimate.high, name
     assert estimates["acc"].n == 12 and estimates["acc"].clusters == 6
-    assert estimates["acc@length=Long"].n == 4
+    assert estimates["acc@length=Long"].n == estimates["mAM@length=Long"].n == 4
+
+
+def test_a_group_of_one_video_has_no_interval(tmp_path):
+    bench = benchmark(tmp_path)
+    estimates = bench.summary(bench.records_of(write(tmp_path / "p.json", [perfect(row) for row in rows()]), None))
+    for name in ("acc@length=Long", "mAM@length=Long", "chain1/LGM@length=Long"):
+        assert estimates[name].clusters == 1 and math.isnan(estimates[name].low) and math.isnan(estimates[name].se)
 
 
 def test_baselines_score_what_they_should(tmp_path):
