@@ -98,7 +98,7 @@ def finish(cfg: DictConfig, run: Run) -> dict[str, Any]:
     exam = exam_of(benchmark)
     records, judged = judge_answers(cfg, benchmark, exam.questions, list(read_folder(folder).values()))
     merge(folder, records)
-    report, result = write_table(cfg, benchmark, exam, records, folder)
+    report, result = write_table(cfg, benchmark, exam, records, folder, judged.get("judge"))
     _write_rollouts(run, exam, records)
     _write_scaling(cfg, benchmark, records, folder)
     _track(run, report, records, cfg.label)
@@ -126,11 +126,11 @@ def judge_answers(
         return list(records), {}
     done = judge_records(benchmark, questions, records, judge)
     told = {"judge": done.judge, "judged": done.judged, "judge_unreadable": done.unreadable}
-    return list(done.records), told
+    return list(done.records), told if done.judged else {}
 
 
 def write_table(
-    cfg: DictConfig, benchmark: Any, exam: Exam | None, records: Sequence[Record], folder: Path
+    cfg: DictConfig, benchmark: Any, exam: Exam | None, records: Sequence[Record], folder: Path, judge: str | None
 ) -> tuple[Report, dict[str, Any]]:
     """report.json and report.md in the folder; returns the report and the means as a run's result.
 
@@ -140,14 +140,17 @@ def write_table(
         exam: for the trivial answers; None leaves them out.
         records: of the row.
         folder: to write to.
+        judge: named in the title; None where nothing was judged.
     """
     from o3v.benchmarks.exam import baseline_results
     from o3v.benchmarks.report import build_report, write_report
 
     baselines = baseline_results(benchmark, exam) if exam is not None else {}
     results = baselines | {cfg.label: list(records)}
-    report = build_report(cfg.label, results, benchmark, [(cfg.label, name) for name in baselines])
-    write_report(report, folder, benchmark.shown)
+    title = f"{cfg.label} on {benchmark.name} ({benchmark.definition}{f', judge: {judge}' if judge else ''})"
+    report = build_report(title, results, benchmark, [(cfg.label, name) for name in baselines])
+    own = benchmark.grids(report.results[cfg.label]) if hasattr(benchmark, "grids") else []
+    write_report(report, folder, benchmark.shown, own)
     means = {name: e.value for name, e in report.results[cfg.label].items() if e.value == e.value}
     headline = next((means[name] for name in benchmark.shown if name in means), None)
     return report, {"folder": str(folder), "headline": headline} | means

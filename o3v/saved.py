@@ -39,7 +39,7 @@ def score_saved(cfg: DictConfig) -> dict[str, Any]:
         records, told = judge_answers(cfg, benchmark, questions, records)
     folder = _folder(cfg, path)
     merge(folder, records)
-    _, result = write_table(cfg, benchmark, exam, records, folder)
+    _, result = write_table(cfg, benchmark, exam, records, folder, told.get("judge"))
     return result | told
 
 

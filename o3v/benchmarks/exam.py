@@ -123,6 +123,10 @@ def _again(exam: Exam, question: Question, saved: Record | None, identity: Ident
         scores = exam.score(question, "", BoxScale(1, 1))
         return make_record(question, identity, None, "", scores, "no answer in the file", exam.versions)
     scores = exam.score(question, saved.text, BoxScale(*saved.box_scale))
-    versions = {"parser_version": exam.versions.parser, "definition": exam.versions.definition}
     judged = {key: value for key, value in saved.scores.items() if key == exam.judge_column}
-    return replace(saved, scores={**judged, **scores}, **versions)
+    return replace(
+        saved,
+        scores={**judged, **scores},
+        parser_version=exam.versions.parser,
+        definition=exam.versions.definition,
+    )

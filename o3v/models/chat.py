@@ -74,6 +74,7 @@ def load_chat(path: str, root: str, dtype: str, device: str) -> Chat:
         raise ConfigError(f"{folder}: its tokenizer has no chat template, so it cannot judge")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    placed = {"device_map": "auto"} if device == "auto" else {}
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True, **placed)
-    return Chat((model if placed else model.to(device)).eval(), tokenizer)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=getattr(torch, dtype), local_files_only=True, device_map=device
+    )
+    return Chat(model.eval(), tokenizer)

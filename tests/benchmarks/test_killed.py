@@ -1,4 +1,4 @@
-"""Real MP4 files, several workers, SIGKILL at any moment: at most the record in flight is lost, the table is the same."""
+"""Real MP4 files, several workers, SIGKILL at any moment: only the record in flight is lost, the table is the same."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Judgement:
     Attributes:
         records: in the given order, with scores where the benchmark asks for them.
         judge: its name.
-        judged: answers that have a score now, readable or not.
+        judged: replies that it gave, readable or not.
         unreadable: replies without a readable score, which count as score -1.
     """
 
@@ -75,7 +75,7 @@ def judge_records(
     unreadable = sum(score == UNREADABLE for score in scores.values())
     if unreadable:
         log.warning("judge %s: %d of %d replies hold no readable score", judge.name, unreadable, len(scores))
-    return Judgement(judged, judge.name, sum(column in record.scores for record in judged), unreadable)
+    return Judgement(judged, judge.name, len(scores), unreadable)
 
 
 def _score(benchmark: Judged, reply: str, question_id: str) -> int:

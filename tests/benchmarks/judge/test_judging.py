@@ -89,5 +89,5 @@ def test_grades_stay_on_the_scale_and_equal_texts_get_the_highest(truth, answer)
 
 @pytest.mark.parametrize("levels", [[], [0.5, 0.2], [0.0, 0.5], [0.5, 1.5], [0.5, 0.5]])
 def test_wrong_levels_are_told(levels):
-    with pytest.raises(ConfigError, match="judge.levels"):
+    with pytest.raises(ConfigError, match=r"judge\.levels"):
         RulesJudge(levels)
