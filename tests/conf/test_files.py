@@ -29,7 +29,7 @@ GIVEN = {"answer": ["video=clip.mp4", "question=what"], "paired": ["a=a.jsonl", 
 RUNTIME_ARGUMENTS: dict[str, set[str]] = {"o3v.benchmarks.shapes.ShapesBenchmark": {"dataset"}}
 
 # Folders of experiments/ that are made by a root of their own instead of a file in conf/experiment.
-OWN_ROOT = {"tiny_base": "pretrain", "demo": "demo", "step_cost": "bench_step"}
+OWN_ROOT = {"tiny_base": "pretrain", "demo": "demo", "step_cost": "bench_step", "step_cost_gpu": "bench_gpu_step"}
 
 
 def groups_of(root: str) -> list[str]:
