@@ -59,7 +59,7 @@ def test_scores_and_comparison_without_torch(tmp_path):
 
 
 def test_a_core_scores_thousands_a_second():
-    """The command prints its rate; the bound is far below it, so that a busy machine passes."""
+    """CPU time, so that neighbours on a busy machine do not count; about 9,000 were measured."""
     from o3v.replay.format import read_rollouts
     from o3v.replay.run import Replay
     from tests.rewards import configured
@@ -70,7 +70,7 @@ def test_a_core_scores_thousands_a_second():
         for _line in replay.lines((group, group.progress) for group in read_rollouts(SMALL)):
             pass
     rate = replay.summary()["completions"] / (time.process_time() - begin)
-    assert rate > 700, f"{rate:.0f} completions/s of CPU time"
+    assert rate > 2000, f"{rate:.0f} completions/s of CPU time"
 
 
 def test_explanation_with_a_picture(tmp_path):

@@ -41,10 +41,13 @@ def answered_rollouts(questions: Iterable[Question], records: Iterable[Record]) 
     answers: dict[str, dict[tuple[float, float], list[Record]]] = {}
     for record in records:
         if record.error is None:
-            answers.setdefault(record.sample_id, {}).setdefault(tuple(record.box_scale), []).append(record)
+            width, height = record.box_scale
+            answers.setdefault(record.sample_id, {}).setdefault((width, height), []).append(record)
     for question in questions:
         sample = question.truth.get("sample")
-        for number, (scale, same) in enumerate(answers.get(question.id, {}).items() if sample is not None else ()):
+        if not isinstance(sample, Sample):
+            continue
+        for number, (scale, same) in enumerate(answers.get(question.id, {}).items()):
             line_id = question.id if number == 0 else f"{question.id}@{number}"
             texts = [record.text for record in same]
             origin = {"model": same[0].model, "run": same[0].run}

@@ -133,7 +133,8 @@ def read_group(fields: Mapping[str, Any], place: str) -> RolloutGroup:
     progress = fields.get("step_percent")
     if progress is not None and not _is_number(progress):
         raise DataError(f"{place}: step_percent={progress!r} must be a number or null")
-    read = {id(record): _read_record(record, str(fields["id"]), place) for record in records}
+    distinct = {id(record): record for record in records}
+    read = {key: _read_record(record, str(fields["id"]), place) for key, record in distinct.items()}
     parts = [read[id(record)] for record in records]
     return RolloutGroup(
         id=str(fields["id"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard
 
 from o3v.replay.format import RolloutGroup
 from o3v.rewards.mix import RewardMix
@@ -14,7 +14,6 @@ from o3v.rewards.reference import CallOutcome, ReferenceRow
 from o3v.types import Task
 
 
-@runtime_checkable
 class JudgesCalls(Protocol):
     """A term whose value for a completion depends on the whole call, as the released code's does."""
 
@@ -63,11 +62,9 @@ def score_group(mix: RewardMix, group: RolloutGroup, progress: float) -> Scores:
         progress: share of the training done, for annealed terms.
     """
     outcomes = {
-        name: term.call(group.texts, group.rows, progress)
-        for name, term in mix.terms.items()
-        if isinstance(term, JudgesCalls)
+        name: term.call(group.texts, group.rows, progress) for name, term in mix.terms.items() if judges_calls(term)
     }
-    terms, undefined = _own(mix, group, progress, set(outcomes))
+    terms, undefined = _own(_without(mix, set(outcomes)), group, progress)
     terms |= {name: outcome.values for name, outcome in outcomes.items()}
     claims = [verdict for term in mix.terms.values() for verdict in _verdicts(term, group)]
     task = group.samples[0].task if group.samples else None
@@ -82,19 +79,27 @@ def score_group(mix: RewardMix, group: RolloutGroup, progress: float) -> Scores:
     )
 
 
-def _own(
-    mix: RewardMix, group: RolloutGroup, progress: float, without: set[str]
-) -> tuple[dict[str, tuple[Any, ...] | None], int]:
+def judges_calls(term: object) -> TypeGuard[JudgesCalls]:
+    """Does a term want the whole call; quicker than asking a runtime protocol."""
+    return callable(getattr(term, "call", None))
+
+
+def _without(mix: RewardMix, left_out: set[str]) -> RewardMix:
+    if not left_out:
+        return mix
+    names = [name for name in mix.terms if name not in left_out]
+    return RewardMix({name: mix.terms[name] for name in names}, {name: mix.weights[name] for name in names})
+
+
+def _own(part: RewardMix, group: RolloutGroup, progress: float) -> tuple[dict[str, tuple[Any, ...] | None], int]:
     """Values of this project's terms, each completion with its own sample."""
-    names = [name for name in mix.terms if name not in without]
-    part = RewardMix({name: mix.terms[name] for name in names}, {name: mix.weights[name] for name in names})
     values: list[tuple[float, ...]] = []
     undefined = 0.0
     for completions, sample in _calls(group):
         table = part(completions, sample, progress)
         values += table.values
         undefined += sum(table.diagnostics.get("undefined", ()))
-    return {name: tuple(row[k] for row in values) for k, name in enumerate(names)}, int(undefined)
+    return {name: tuple(row[k] for row in values) for k, name in enumerate(part.terms)}, int(undefined)
 
 
 def _calls(group: RolloutGroup) -> list[tuple[Sequence[Any], Any]]:
@@ -120,10 +125,10 @@ def _total(mix: RewardMix, terms: Mapping[str, tuple[Any, ...] | None], g: int) 
 def is_share(value: Any) -> bool:
     """A finite number, and no nested list.
 
-    >>> is_share(0.5), is_share([0.5]), is_share(float("nan"))
-    (True, False, False)
+    >>> is_share(0.5), is_share(1), is_share([0.5]), is_share(float("nan"))
+    (True, True, False, False)
     """
-    return isinstance(value, float) and math.isfinite(value)
+    return isinstance(value, float | int) and math.isfinite(value)
 
 
 def _written(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 from o3v.errors import ConfigError
@@ -79,10 +80,16 @@ class RewardMix:
         values = tuple(tuple(0.0 if math.isnan(v) else v for v in row) for row in raw)
         weights = tuple(self.weights[name] for name in self.terms)
         totals = tuple(sum(w * v for w, v in zip(weights, row, strict=True)) for row in values)
-        columns = [self._diagnostics(done, row, sample, progress) for done, row in zip(completions, raw, strict=True)]
+        pairs = zip(completions, raw, strict=True)
+        columns = [_diagnostics(self._telling, done, row, sample, progress) for done, row in pairs]
         names = columns[0] if columns else {}
         diagnostics = {name: tuple(column[name] for column in columns) for name in names}
         return RewardTable(tuple(self.terms), values, applies, totals, diagnostics, weights)
+
+    @cached_property
+    def _telling(self) -> tuple[HasDiagnostics, ...]:
+        """Terms with diagnostics; asking a protocol costs more than most terms."""
+        return tuple(term for term in self.terms.values() if isinstance(term, HasDiagnostics))
 
     def max_total(self, task: Task) -> float:
         """The largest total that a completion of this task can reach (each term at most 1).
@@ -95,16 +102,16 @@ class RewardMix:
         terms = self.terms.values()
         return tuple(term(completion, sample, progress) if sample.task in term.tasks else 0.0 for term in terms)
 
-    def _diagnostics(
-        self, completion: Completion, row: Sequence[float], sample: Sample, progress: float
-    ) -> dict[str, float]:
-        columns = {
-            "parse_ok": float(completion.think is not None and completion.answer is not None),
-            "claims": float(len(completion.claims)),
-            "times": float(len(completion.think_times_s)),
-            "undefined": float(sum(map(math.isnan, row))),
-        }
-        for term in self.terms.values():
-            if isinstance(term, HasDiagnostics):
-                columns.update(term.diagnostics(completion, sample, progress))
-        return columns
+
+def _diagnostics(
+    terms: Sequence[HasDiagnostics], completion: Completion, row: Sequence[float], sample: Sample, progress: float
+) -> dict[str, float]:
+    columns = {
+        "parse_ok": float(completion.think is not None and completion.answer is not None),
+        "claims": float(len(completion.claims)),
+        "times": float(len(completion.think_times_s)),
+        "undefined": float(sum(map(math.isnan, row))),
+    }
+    for term in terms:
+        columns.update(term.diagnostics(completion, sample, progress))
+    return columns
