@@ -67,10 +67,10 @@ class _GroupAttention(torch.autograd.Function):
         fold_q, fold_grad, fold_out = (_fold(x, folded) for x in (q, grad, out))
         fold_lse = _fold(lse.unsqueeze(-1), folded).squeeze(-1)
         dq, dpk, dpv = block_attention_backward(fold_grad, fold_q, prompt_k, prompt_v, fold_out, fold_lse, False, scale)
-        own = (rows.pad(q), _expand(rows.pad(k), heads), _expand(rows.pad(v), heads), rows.pad(out), rows.pad(lse))
-        dq_own, dk, dv = block_attention_backward(
-            rows.pad_zeros(grad).contiguous(), *(x.contiguous() for x in own), True, scale
-        )
+        own_k, own_v = _expand(rows.pad(k), heads).contiguous(), _expand(rows.pad(v), heads).contiguous()
+        own_q, own_out, own_lse = (rows.pad(x).contiguous() for x in (q, out, lse))
+        own_grad = rows.pad_zeros(grad).contiguous()
+        dq_own, dk, dv = block_attention_backward(own_grad, own_q, own_k, own_v, own_out, own_lse, True, scale)
         dq = _unfold(dq, heads) + rows.unpad(dq_own)
         return dq, _reduce(rows.unpad(dk), kv_heads), _reduce(rows.unpad(dv), kv_heads), dpk, dpv, None, None
 

@@ -44,13 +44,14 @@ def set_linear_kernel(model: nn.Module, kernel: str) -> None:
     """
     product = onednn_product if kernel == "onednn" or (kernel == "auto" and onednn_is_quicker()) else torch_product
     for module in model.modules():
+        layer: Any = module
         if type(module) is nn.Linear:
-            module.product = product
+            layer.product = product
             if product is not torch_product:
-                module.forward = MethodType(_linear_forward, module)
+                layer.forward = MethodType(_linear_forward, module)
         elif type(module) is nn.Conv3d and module.kernel_size == module.stride and not any(module.padding):
-            module.product = product
-            module.forward = MethodType(_patch_forward, module)
+            layer.product = product
+            layer.forward = MethodType(_patch_forward, module)
 
 
 def product_of(layer: Any) -> Product:

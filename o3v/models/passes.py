@@ -124,10 +124,12 @@ class CompletionPass:
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         """See `Pass`."""
-        own = zip(*(x.split(self.tokens, 2) for x in (q, k, v)), strict=True)
-        prompts = zip(self.keys[layer], self.values[layer], self.rows, strict=True)
+        own = (x.split(self.tokens, 2) for x in (q, k, v))
+        groups = zip(*own, self.keys[layer], self.values[layer], self.rows, strict=True)
         parts = [
-            group_attention(*qkv, *kv, rows, scale) for qkv, (*kv, rows) in zip(own, prompts, strict=True) if rows.rows
+            group_attention(own_q, own_k, own_v, prompt_k, prompt_v, rows, scale)
+            for own_q, own_k, own_v, prompt_k, prompt_v, rows in groups
+            if rows.rows
         ]
         return torch.cat(parts, 2)
 

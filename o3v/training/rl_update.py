@@ -80,7 +80,7 @@ class _Rollout:
         if self.kept is None:
             return [(part, None) for part in self.learner.passes.chunks(list(groups))]
         everyone = self.learner.passes.chunks(list(range(len(self.experience.examples))))
-        found = []
+        found: list[tuple[list[int], Prefix | None]] = []
         for prefix, members in zip(self.kept, everyone, strict=True):
             places = [place for place, b in enumerate(members) if b in groups]
             if places:
