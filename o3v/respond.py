@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from o3v.benchmarks.shards import Shard
     from o3v.models.policy import Policy
     from o3v.rollout.sampler import Sampling
-    from o3v.types import Prompt
+    from o3v.types import Prompt, Rollout
 
 SCORER_TOKENS = 8
 """Longest reply of the model about crops; it is asked for one digit."""
@@ -58,28 +58,36 @@ def respondent_of(cfg: DictConfig, folder: Path, shard: Shard) -> Respondent:
 def respond_with(policy: Policy, sampling: Sampling, seed: int) -> Callable[[Sequence[Prompt]], list[str]]:
     """Prompts -> one text each, by this model; what a prompt is answered does not depend on its neighbours."""
     from o3v.errors import ConfigError
-    from o3v.rollout.sampler import sample_completions
 
     if sampling.group_size != 1:
         raise ConfigError(f"rollout.group_size={sampling.group_size}: a question is answered once; allowed is 1")
 
     def respond(prompts: Sequence[Prompt]) -> list[str]:
-        encoded = policy.encode(prompts).to(policy.device)
-        return list(sample_completions(policy, encoded, sampling, [seed] * len(prompts)).texts)
+        return list(_sample(policy, prompts, sampling, [seed] * len(prompts)).texts)
 
     return respond
 
 
 def draw_with(policy: Policy, sampling: Sampling) -> Callable[[Sequence[Prompt], Sequence[int]], list[tuple[str, int]]]:
     """Prompts and N seeds each -> N texts each with their lengths in tokens; one prompt pass for all N."""
-    from o3v.rollout.sampler import sample_completions
 
     def draw(prompts: Sequence[Prompt], seeds: Sequence[int]) -> list[tuple[str, int]]:
-        encoded = policy.encode(prompts).to(policy.device)
-        drawn = sample_completions(policy, encoded, sampling, list(seeds))
+        drawn = _sample(policy, prompts, sampling, seeds)
         return list(zip(drawn.texts, drawn.completion_mask.sum(1).tolist(), strict=True))
 
     return draw
+
+
+def _sample(policy: Policy, prompts: Sequence[Prompt], sampling: Sampling, seeds: Sequence[int]) -> Rollout:
+    """Completions of prompts; questions about one clip read what they have in common once."""
+    import torch
+
+    from o3v.models.common_prompt import read_together
+    from o3v.rollout.sampler import sample_from
+
+    with torch.no_grad():
+        prefix = read_together(policy, policy.encode(prompts).to(policy.device), [id(p.clip) for p in prompts])
+    return sample_from(policy, prefix, sampling, seeds)
 
 
 def _once(respond: Callable[[Sequence[Prompt]], list[str]]) -> Callable[[Sequence[tuple[Question, Prompt]]], list[str]]:
