@@ -37,7 +37,9 @@ def test_plain_transformers_loads_the_folder(policy, exported):
     processor = AutoProcessor.from_pretrained(exported)
     encoded = policy.encode(tiny.mixed_prompts(policy))
     assert type(model) is type(policy.model) and type(processor) is type(policy.processor)
-    assert torch.allclose(logits(model, encoded), logits(policy.model, encoded), atol=1e-4)  # another library multiplies
+    assert torch.allclose(
+        logits(model, encoded), logits(policy.model, encoded), atol=1e-4
+    )  # another library multiplies
     assert (exported / "model.safetensors").is_file() and not list(exported.glob("*.bin"))
 
 
