@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from o3v.measure.report import RESULTS
+from o3v.measure.report import put_case
 
 Parts = Mapping[str, Mapping[str, float]]
 
@@ -48,16 +47,10 @@ def write(result: Mapping[str, Any], folder: str | Path, command: Sequence[str])
     Returns:
         The file.
     """
-    place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    file = place / RESULTS
-    cases = json.loads(file.read_text())["cases"] if file.is_file() else {}
     size = f"P{result['prompt']}-L{result['completion']}-frames{result['frames']}"
     origin = {"command": " ".join(command), "date": datetime.now(UTC).date().isoformat()}
     label = f"{result['case']['spec']['path']}-{size}"
-    cases[label] = dict(result) | {"steps_s": steps(result["parts"])} | origin
-    file.write_text(json.dumps({"cases": dict(sorted(cases.items()))}, indent=1) + "\n")
-    return file
+    return put_case(folder, label, dict(result) | {"steps_s": steps(result["parts"])} | origin)
 
 
 def show(result: Mapping[str, Any]) -> None:

@@ -147,13 +147,19 @@ def write_report(report: Report, folder: str | Path, command: Sequence[str]) -> 
     """
     from o3v.measure.plot import draw_cases
 
+    case = report.summary() | {"command": " ".join(command), "ran_on": machine()}
+    file = put_case(folder, report.case.label, case)
+    draw_cases(json.loads(file.read_text())["cases"], file.parent / PLOT)
+    return file
+
+
+def put_case(folder: str | Path, label: str, case: Mapping[str, Any]) -> Path:
+    """Put a case into results.json of a folder, made if it is not there, in the place of one of the same label."""
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     file = place / RESULTS
     cases = json.loads(file.read_text())["cases"] if file.is_file() else {}
-    cases[report.case.label] = report.summary() | {"command": " ".join(command), "ran_on": machine()}
-    file.write_text(json.dumps({"cases": dict(sorted(cases.items()))}, indent=1) + "\n")
-    draw_cases(cases, place / PLOT)
+    file.write_text(json.dumps({"cases": dict(sorted((cases | {label: case}).items()))}, indent=1) + "\n")
     return file
 
 

@@ -32,11 +32,16 @@ def read_together(policy: Policy, prompts: Encoded, media: Sequence[Hashable]) -
     Returns:
         The B prompts in their order, with the numbers of `read_prompts`.
     """
-    groups: dict[Hashable, list[int]] = {}
+    alike: dict[Hashable, list[int]] = {}
     for row, key in enumerate(media):
-        groups.setdefault(key, []).append(row)
-    order = [row for rows in groups.values() for row in rows]
-    parts = [_read_group(policy, prompts.select(rows)) for rows in groups.values()]
+        alike.setdefault(key, []).append(row)
+    common = {key: common_tokens(prompts.select(rows)) for key, rows in alike.items() if len(rows) > 1}
+    sharing = [(rows, common[key]) for key, rows in alike.items() if common.get(key)]
+    alone = [row for key, rows in alike.items() if not common.get(key) for row in rows]
+    parts = [_read_group(policy, prompts.select(rows), length) for rows, length in sharing]
+    if alone:  # one pass for all that share nothing
+        parts.append(read_prompts(policy, prompts.select(alone)))
+    order = [row for rows, _ in sharing for row in rows] + alone
     places = {row: place for place, row in enumerate(order)}
     return join(parts).select([places[row] for row in range(len(order))])
 
@@ -58,11 +63,8 @@ class _ReadingPass:
     attend_kept = attend
 
 
-def _read_group(policy: Policy, prompts: Encoded) -> Prefix:
-    """Prompts that show the same pixels."""
-    common = common_tokens(prompts)
-    if common == 0:
-        return read_prompts(policy, prompts)
+def _read_group(policy: Policy, prompts: Encoded, common: int) -> Prefix:
+    """Prompts that show the same pixels and begin with so many common tokens."""
     positions, next_position = prompt_positions(policy, prompts)
     real = prompts.attention_mask.bool()
     ids = [row[mask][common:] for row, mask in zip(prompts.input_ids, real, strict=True)]

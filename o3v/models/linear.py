@@ -1,7 +1,7 @@
 """Matrix products of a model's linear layers, by the quicker of the two libraries that torch brings for CPUs.
 
 torch multiplies float32 matrices by MKL, which leaves AVX-512 unused on processors that are not Intel's; oneDNN, also
-in torch, uses it: 2.1 times as many operations a second on an AMD EPYC, in forward and backward, the same to rounding
+in torch, uses it: 2.2 times as many operations a second on an AMD EPYC, the same numbers to rounding
 (experiments/step_cost).
 """
 

@@ -60,3 +60,12 @@ def test_what_can_be_shared(policy, prompts):
     assert common_tokens(equal) == int(equal.attention_mask[0].sum()) - 1  # one is left to predict from
     other_system = replace(prompts[2], system="Another system text.")
     assert common_tokens(policy.encode([prompts[0], other_system])) == 0  # the frames come after the difference
+
+
+def test_prompts_that_share_nothing_are_one_pass(policy, prompts):
+    passes = []
+    layer = policy.model.model.language_model.layers[0]
+    hook = layer.mlp.register_forward_pre_hook(lambda _, inputs: passes.append(inputs[0].shape[1]))
+    read(policy, [prompts[0], prompts[1], prompts[3]])
+    hook.remove()
+    assert len(passes) == 1

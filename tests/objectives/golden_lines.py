@@ -1,20 +1,12 @@
-"""Reads golden lines of losses and labels, the small copy or the whole corpus."""
+"""Golden lines of losses and labels, the small copy or the whole corpus."""
 
-import functools
-import gzip
-import json
 from pathlib import Path
 
 import pytest
 
+from tests.golden.lines import FULL, needs_full, read_lines
+
 SMALL = Path(__file__).parent / "golden"
-FULL = Path(__file__).parents[3] / "shared" / "golden"
-needs_full = pytest.mark.skipif(not FULL.exists(), reason="the full golden corpus is not beside this checkout")
 both = pytest.mark.parametrize("folder", [SMALL, pytest.param(FULL, marks=needs_full)], ids=["small", "full"])
 
-
-@functools.cache
-def read_lines(folder: Path, name: str) -> tuple[dict, ...]:
-    packed = folder / f"{name}.jsonl.gz"
-    text = gzip.decompress(packed.read_bytes()) if packed.exists() else (folder / f"{name}.jsonl").read_bytes()
-    return tuple(json.loads(line) for line in text.splitlines())
+__all__ = ["SMALL", "both", "read_lines"]

@@ -11,31 +11,15 @@ from hydra.utils import instantiate
 
 from o3v.data.stream import Batch, Example
 from o3v.models.prefix import join
-from o3v.objectives.policy import PolicyObjective
 from o3v.rollout.sampler import Sampling
 from o3v.training.learner import Learner, PassSettings
 from o3v.training.rl_step import collect, read
 from o3v.types import KeyFrame, RewardTable, Sample, Task
 from tests import tiny
+from tests.objectives.made import objective
 
 SAMPLING = Sampling(group_size=4, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=8, decoder="eager")
-GSPO = PolicyObjective(
-    ratio_level="sequence",
-    surrogate="clip",
-    clip_low=3e-4,
-    clip_high=4e-4,
-    kl_coef=0.0,
-    kl_estimator="k3",
-    kl_bias_correction=False,
-    advantage="std",
-    aggregation="sequence",
-    max_length=8,
-    overlong="keep",
-    overlong_cache=0.0,
-    resample_flat=0,
-    updates_per_rollout=1,
-    minibatches=1,
-)
+GSPO = objective(clip_low=3e-4, clip_high=4e-4, kl_coef=0.0, minibatches=1)
 
 PASSES = PassSettings("kept", "split", None, "rollout")
 
