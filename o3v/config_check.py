@@ -29,6 +29,8 @@ from o3v.signatures import Signature, choices_in, signature_of, simple_types_in
 
 HYDRA_KEYS = frozenset({"_target_", "_partial_", "_args_", "_convert_", "_recursive_"})
 CLUSTER_KINDS = ("inline", "local", "slurm")
+STARTING = ("train", "evaluate", "pretrain")
+"""Roots whose command works here or, as a multirun, on a cluster."""
 NOT_GIVEN = "???"
 
 
@@ -67,7 +69,7 @@ def check_command(config_name: str, overrides: Sequence[str], multirun: bool, sh
         full = check_configuration(config_name, variant, root)
         if not shown:
             _check_given(_resolve(full.cfg), full.cfg)
-            _check_starting(full, multirun)
+            _check_starting(config_name, full, multirun)
 
 
 def check_configuration(config_name: str, overrides: Sequence[str], root: Composed) -> Composed:
@@ -337,7 +339,7 @@ def _check_cluster(plain: Mapping[str, Any]) -> None:
             raise ConfigError(f"cluster.{key}: {cluster[key]} is not allowed, expected 1 or more")
 
 
-def _check_starting(full: Composed, multirun: bool) -> None:
+def _check_starting(config_name: str, full: Composed, multirun: bool) -> None:
     choice = full.choices.get("cluster")
-    if "cluster" in full.cfg and full.cfg.cluster.kind != "inline" and not multirun:
+    if config_name in STARTING and full.cfg.cluster.kind != "inline" and not multirun:
         raise ConfigError(f"cluster={choice}: starts the runs of a multirun as jobs; add -m (or take cluster=inline)")

@@ -16,8 +16,10 @@ import yaml
 
 from o3v.errors import ConfigError, DataError, StorageError
 
-NOT_IDENTITY = frozenset({"cluster", "logger", "paths", "hydra"})
-"""Top-level keys that say where a run happens, not what it computes."""
+NOT_IDENTITY = frozenset(
+    {"cluster", "logger", "paths", "hydra", "store", "trainer.lightning.enable_progress_bar", "trainer.num_workers"}
+)
+"""Keys, with dots for parts of a group, that say where and how a run happens, not what it computes."""
 
 
 class GitState(TypedDict):
@@ -31,7 +33,8 @@ def run_signature(config: Mapping[str, Any]) -> str:
     """Name of a resolved configuration: sha1 over its canonical JSON without `NOT_IDENTITY`, 8 hex characters.
 
     Keys are sorted and whole floats written as integers, so neither the order of keys nor `0` instead of `0.0` on
-    the command line makes another run.
+    the command line makes another run. A file below one of `paths` counts by its place there, so a run keeps its name
+    when its folders move to another machine.
 
     Args:
         config: resolved configuration of plain dicts, lists, strings, numbers, booleans and None.
@@ -47,25 +50,45 @@ def run_signature(config: Mapping[str, Any]) -> str:
         '1bcdaa11'
         >>> run_signature({"seed": 0, "lr": 1, "paths": {"out": "/b"}}) == run_signature({"lr": 1.0, "seed": 0})
         True
+        >>> a = run_signature({"paths": {"out": "/a"}, "init_from": "/a/sft/model"})
+        >>> a == run_signature({"paths": {"out": "b"}, "init_from": "b/sft/model"})
+        True
     """
-    identity = {key: _canonical(value, str(key)) for key, value in config.items() if key not in NOT_IDENTITY}
+    roots = _roots(config.get("paths") or {})
+    kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+    identity = {key: _canonical(value, str(key), roots) for key, value in kept.items()}
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:8]
 
 
-def _canonical(value: Any, key: str) -> Any:
+def _roots(paths: Mapping[str, Any]) -> dict[str, str]:
+    """Folder as it may stand in a configuration -> a name for it; the longest first, as folders lie in each other."""
+    given = {str(value): key for key, value in paths.items() if value not in (None, "", "/", ".", "???")}
+    roots = {folder: f"<{key}>" for folder, key in given.items()}
+    roots |= {os.path.abspath(folder): f"<{key}>" for folder, key in given.items() if "://" not in folder}
+    return dict(sorted(roots.items(), key=lambda item: -len(item[0])))
+
+
+def _canonical(value: Any, key: str, roots: Mapping[str, str]) -> Any:
     if isinstance(value, Mapping):
-        return {str(name): _canonical(item, f"{key}.{name}") for name, item in value.items()}
+        items = {str(name): (f"{key}.{name}", item) for name, item in value.items()}
+        return {name: _canonical(item, at, roots) for name, (at, item) in items.items() if at not in NOT_IDENTITY}
     if isinstance(value, list | tuple):
-        return [_canonical(item, f"{key}[{index}]") for index, item in enumerate(value)]
+        return [_canonical(item, f"{key}[{index}]", roots) for index, item in enumerate(value)]
     if isinstance(value, float) and value == value and value not in (float("inf"), float("-inf")):
         return int(value) if value.is_integer() else value
-    if value is None or isinstance(value, bool | int | str):
+    if isinstance(value, str):
+        return next((name + value[len(root) :] for root, name in roots.items() if _is_below(value, root)), value)
+    if value is None or isinstance(value, bool | int):
         return value
     raise ConfigError(
         f"{key}: {value!r} ({type(value).__name__}) cannot be part of a run's signature; "
         "allowed are dicts, lists, strings, finite numbers, booleans and null"
     )
+
+
+def _is_below(value: str, root: str) -> bool:
+    return value.startswith(root.rstrip("/") + "/")
 
 
 def git_state(root: Path) -> GitState:
