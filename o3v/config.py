@@ -21,6 +21,7 @@ from o3v.schemas import (
     RescoreConfig,
     TrainConfig,
 )
+from o3v.schemas_study import StudyConfig
 
 ROOTS: dict[str, type] = {
     "train": TrainConfig,
@@ -32,6 +33,7 @@ ROOTS: dict[str, type] = {
     "demo": DemoConfig,
     "bench_step": BenchStepConfig,
     "bench_gpu_step": BenchGpuStepConfig,
+    "study": StudyConfig,
 }
 """Name of the root file in conf/ -> its schema."""
 
