@@ -1,6 +1,11 @@
-"""Fixtures for tests that need a model; nothing heavy is imported before one of them is used."""
+"""Fixtures for tests that need a model, a SLURM or a browser; nothing heavy is imported before one of them is used."""
+
+import os
+import shutil
 
 import pytest
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(scope="session", params=["qwen2_5_vl", "qwen3_vl"])
@@ -18,3 +23,41 @@ def fresh_policy(policy):
     from dataclasses import replace
 
     return replace(policy, model=copy.deepcopy(policy.model))
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory):
+    """A true SLURM with accounting (tests/slurm/lab.py), one for all tests; its environment holds in this process too.
+
+    Skips where SLURM is not installed; with REQUIRE_SLURM=1 that fails.
+    """
+    from tests.slurm import lab
+
+    missing = lab.missing_programs()
+    if missing:
+        _without(f"SLURM is not installed ({', '.join(missing)} missing)", "REQUIRE_SLURM")
+    folder = tmp_path_factory.mktemp("slurm")
+    kept = pytest.MonkeyPatch()
+    try:
+        running = lab.start_lab(folder)
+        for name, value in running.env.items():
+            kept.setenv(name, value)
+        yield running
+    finally:
+        kept.undo()
+        lab.stop_lab(folder)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Path of a Chromium for `--headless`. Skips where there is none; with REQUIRE_CHROMIUM=1 that fails."""
+    found = next((path for path in map(shutil.which, BROWSERS) if path is not None), None)
+    if found is None:
+        _without("there is no Chromium", "REQUIRE_CHROMIUM")
+    return found
+
+
+def _without(what, variable):
+    if os.environ.get(variable) == "1":
+        pytest.fail(f"{what}, and {variable}=1 requires it")
+    pytest.skip(what)
