@@ -47,6 +47,7 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
     """Read the data, load the model, fit, export; returns what the run ended with."""
     from o3v.config import build
     from o3v.data.faults import FaultLog
+    from o3v.data.mix_report import MixCount
     from o3v.data.stream import BatchLoader
     from o3v.models.load import save_policy
     from o3v.replay.files import RolloutFile
@@ -76,10 +77,11 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
         cfg.seed,
         settings.passes(),
     )
-    module = GroundingModule(learner, build(cfg, "optim"), stream.steps)
+    module = GroundingModule(learner, build(cfg, "optim"), stream.schedule.batches)
     loader = BatchLoader(stream, policy, settings.num_workers)
     rollouts = RolloutFile(run.rollouts) if settings.save_rollouts else None
-    report = Report(run.tracker, faults, settings.show_every, settings.show_completions, rollouts)
+    counts = MixCount(loader)
+    report = Report(run.tracker, faults, settings.show_every, settings.show_completions, rollouts, counts)
     trainer = fit(module, loader, settings, run.states, [*_guards(learner, settings), report])
     if trainer.is_global_zero:
         save_policy(policy, run.model)
@@ -120,18 +122,26 @@ def _guards(learner: Learner, settings: TrainerSettings) -> list[Callback]:
 
 
 def _stream(cfg: DictConfig, samples: list[Any], policy: Policy, settings: TrainerSettings) -> SampleStream:
-    """The run's batches: the mix's order, prepared for this model."""
+    """The run's batches: the mix's order in groups, prepared for this model."""
     from o3v.config import build
+    from o3v.data.lengths import sample_lengths
+    from o3v.data.mix_report import mix_rows, mix_text
     from o3v.data.prepare import Preparer
+    from o3v.data.schedule import Schedule
     from o3v.data.stream import SampleStream
 
-    order = build(cfg, "data.mix").order(samples, cfg.seed)
+    order, grouping = build(cfg, "data.mix").order(samples, cfg.seed), build(cfg, "data.grouping")
+    log.info("the mix, an epoch:\n%s", mix_text(mix_rows(order)))
+    prepare = Preparer(build(cfg, "data.reader"), policy.family)
+    batch_size = settings.prompts_per_device * settings.world_size
+    schedule = Schedule.even(batch_size, settings.total_batches(order.epoch_length))
+    lengths = None
+    if grouping.needs_lengths:
+        lengths = sample_lengths(cfg.data.lengths_folder, samples, build(cfg, "data.reader"), policy.family.factor)
     return SampleStream(
         samples=samples,
-        order=order,
-        prepare=Preparer(build(cfg, "data.reader"), policy.family),
-        batch_size=settings.prompts_per_device,
-        steps=settings.total_batches(order.epoch_length),
+        batches=grouping.batches(order, lengths, schedule),
+        prepare=prepare,
         rank=settings.rank,
         world_size=settings.world_size,
     )

@@ -96,6 +96,7 @@ class Sample:
         span_s: annotated segment of temporal tasks.
         box: annotated box of visual QA.
         letter: correct option of multiple-choice tasks.
+        pass_rate: share of a model's attempts that were right, 0 to 1, where it is known.
     """
 
     id: str
@@ -110,6 +111,7 @@ class Sample:
     span_s: Span | None
     box: Box | None
     letter: str | None
+    pass_rate: float | None = None
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,11 @@ class FaultLog:
         """Faults by `kind/source`."""
         return count_faults(tuple(self._faults.values()))
 
+    @property
+    def by_source(self) -> Mapping[str, int]:
+        """Faults by source, in alphabetical order."""
+        return dict(sorted(Counter(fault.source for fault in self._faults.values()).items()))
+
     def _append(self, line: str) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,23 +1,29 @@
 """Batches by number: batch i of a run is a function of (configuration, seed, i) and of nothing else.
 
-Resuming in the middle of an epoch is therefore starting at another i, whatever the number of loader workers.
+Resuming in the middle of an epoch is therefore starting at another i, whatever the number of loader workers. Where a
+run goes on with another number of processes, batch i holds the same samples as long as the batch over all processes
+is as large as before; else the run goes on at the same sample in batches of the new size (`o3v.data.schedule`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from o3v.data.captions import Captions
-from o3v.data.mix import MixOrder
+from o3v.data.order import BatchOrder
+from o3v.data.schedule import Schedule
 from o3v.errors import MediaError
 from o3v.models.family import Family
 from o3v.models.policy import Encoded, Policy
 from o3v.types import Prompt, Sample
+
+log = logging.getLogger(__name__)
 
 Prepare = Callable[[Sample], Prompt]
 
@@ -41,6 +47,7 @@ class Batch:
         encoded: the same, tokenized; None when every sample of the batch failed.
         target_ids, target_mask: assistant turns [B, L] where every prompt has one, else None.
         faults: (sample, error) of samples that could not be decoded; they are not among the examples.
+        positions: number of each example among all samples of the run, whatever the number of processes.
     """
 
     index: int
@@ -50,20 +57,36 @@ class Batch:
     target_ids: Tensor | None
     target_mask: Tensor | None
     faults: tuple[tuple[Sample, MediaError], ...]
+    positions: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a process has read of a batch: examples with their positions in the run, and faults."""
+
+    examples: tuple[Example, ...]
+    positions: tuple[int, ...]
+    faults: tuple[tuple[Sample, MediaError], ...]
 
 
 class Stream(Protocol):
     """A numbered sequence of batches."""
 
     @property
-    def steps(self) -> int:
-        """Number of batches."""
+    def schedule(self) -> Schedule:
+        """Sizes of the batches, and how many there are."""
 
     def number(self, index: int) -> int:
         """Number of this process' batch `index` among the batches of all processes."""
 
-    def read(self, index: int) -> tuple[list[Example], list[tuple[Sample, MediaError]]]:
-        """Examples and faults of batch `index` of this process."""
+    def read(self, index: int) -> Read:
+        """What this process has of batch `index`."""
+
+    def state(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+
+    def continued(self, state: Mapping[str, Any], batch: int) -> Self:
+        """The stream of a run that wrote `state` and goes on at `batch` with this stream's processes."""
 
 
 @dataclass(frozen=True)
@@ -72,37 +95,60 @@ class SampleStream:
 
     Attributes:
         samples: all rows.
-        order: position in the run -> number of the sample.
+        batches: which of them each batch holds, over all processes.
         prepare: Sample -> Prompt.
-        batch_size: prompts of this process a batch.
-        steps: number of batches.
-        rank, world_size: this process among all.
+        rank, world_size: this process among all; each takes an equal, consecutive part of a batch.
     """
 
     samples: Sequence[Sample]
-    order: MixOrder
+    batches: BatchOrder
     prepare: Prepare
-    batch_size: int
-    steps: int
     rank: int
     world_size: int
+
+    @property
+    def schedule(self) -> Schedule:
+        """See `Stream`."""
+        return self.batches.schedule
 
     def number(self, index: int) -> int:
         """See `Stream`."""
         return index * self.world_size + self.rank
 
-    def read(self, index: int) -> tuple[list[Example], list[tuple[Sample, MediaError]]]:
-        """See `Stream`."""
-        start = self.number(index) * self.batch_size
-        examples: list[Example] = []
+    def read(self, index: int) -> Read:
+        """See `Stream`. A sample that cannot be decoded leaves a gap in the positions and moves no other."""
+        drawn = self.batches.batch(index)
+        part = len(drawn) // self.world_size
+        first = self.schedule.samples_before(index)
+        examples: list[tuple[int, Example]] = []
         faults: list[tuple[Sample, MediaError]] = []
-        for position in range(start, start + self.batch_size):
-            sample = self.samples[self.order[position]]
+        for place in range(self.rank * part, (self.rank + 1) * part):
+            sample = self.samples[drawn[place]]
             try:
-                examples.append(Example(sample, self.prepare(sample)))
+                examples.append((first + place, Example(sample, self.prepare(sample))))
             except MediaError as error:
                 faults.append((sample, error))
-        return examples, faults
+        return Read(tuple(e for _, e in examples), tuple(p for p, _ in examples), tuple(faults))
+
+    def state(self) -> dict[str, Any]:
+        """See `Stream`."""
+        return self.schedule.state() | {"data": self.batches.fingerprint(self.samples)}
+
+    def continued(self, state: Mapping[str, Any], batch: int) -> SampleStream:
+        """See `Stream`. Another batch size or other data is told in the log; states without either are taken as is."""
+        if "segments" not in state:
+            return self
+        if state["data"] != self.batches.fingerprint(self.samples):
+            log.warning("the data or its mix is not what it was when the state was saved: other samples follow")
+        size = self.schedule.batch_size
+        schedule = Schedule.from_state(state).continued(batch, size)
+        if schedule.segments[-1] == (batch, size) and batch:
+            log.warning(
+                "a batch now has %d samples instead of %d: going on at sample %d of %d, %d batches in all",
+                *(size, schedule.segments[-2].batch_size, schedule.samples_before(batch)),
+                *(schedule.total_samples, schedule.batches),
+            )
+        return replace(self, batches=self.batches.following(schedule))
 
 
 @dataclass(frozen=True)
@@ -114,14 +160,27 @@ class CaptionStream:
     family: Family
     steps: int
 
+    @property
+    def schedule(self) -> Schedule:
+        """See `Stream`; counts batches."""
+        return Schedule.even(1, self.steps)
+
     def number(self, index: int) -> int:
         """See `Stream`; pretraining is one process."""
         return index
 
-    def read(self, index: int) -> tuple[list[Example], list[tuple[Sample, MediaError]]]:
+    def read(self, index: int) -> Read:
         """See `Stream`."""
         prompts = self.captions.prompts(self.seed, index, self.family)
-        return [Example(None, prompt) for prompt in prompts], []
+        return Read(tuple(Example(None, prompt) for prompt in prompts), (index,) * len(prompts), ())
+
+    def state(self) -> dict[str, Any]:
+        """See `Stream`."""
+        return self.schedule.state()
+
+    def continued(self, state: Mapping[str, Any], batch: int) -> CaptionStream:
+        """See `Stream`; there is nothing to go on from but the number of the batch."""
+        return self
 
 
 class _Batches(Dataset[Batch]):
@@ -132,40 +191,48 @@ class _Batches(Dataset[Batch]):
         self._text = Policy(None, policy.processor, policy.family)  # workers need no weights
 
     def __len__(self) -> int:
-        return self._stream.steps
+        return self._stream.schedule.batches
 
     def __getitem__(self, index: int) -> Batch:
-        examples, faults = self._stream.read(index)
-        prompts = [example.prompt for example in examples]
+        read = self._stream.read(index)
+        prompts = [example.prompt for example in read.examples]
         targets = [p.target for p in prompts]
         ids, mask = None, None
         if targets and all(t is not None for t in targets):
             ids, mask = self._text.encode_targets([t for t in targets if t is not None])
         encoded = self._text.encode(prompts) if prompts else None
-        return Batch(index, self._stream.number(index), tuple(examples), encoded, ids, mask, tuple(faults))
+        number = self._stream.number(index)
+        return Batch(index, number, read.examples, encoded, ids, mask, read.faults, read.positions)
 
 
 class BatchLoader:
     """Iterates the batches from `start` on, while its length stays that of the whole run.
 
     Attributes:
-        start: first batch; set before fitting resumes.
+        stream: the batches.
+        start: first batch; moved by `go_on`.
     """
 
     def __init__(self, stream: Stream, policy: Policy, num_workers: int) -> None:
-        self._dataset = _Batches(stream, policy)
-        self._num_workers = num_workers
+        self.stream = stream
         self.start = 0
+        self._policy = policy
+        self._num_workers = num_workers
+
+    def go_on(self, state: Mapping[str, Any], batch: int) -> None:
+        """Begin at `batch` of the run that wrote `state`, before it is iterated."""
+        self.stream = self.stream.continued(state, batch)
+        self.start = batch
 
     def __len__(self) -> int:
-        return len(self._dataset)
+        return self.stream.schedule.batches
 
     def __iter__(self) -> Iterator[Batch]:
         options: dict[str, Any] = {"persistent_workers": False, "prefetch_factor": 4} if self._num_workers else {}
         loader = DataLoader(
-            self._dataset,
+            _Batches(self.stream, self._policy),
             batch_size=None,
-            sampler=range(self.start, len(self._dataset)),
+            sampler=range(self.start, len(self)),
             num_workers=self._num_workers,
             **options,
         )

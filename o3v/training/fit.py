@@ -121,8 +121,9 @@ def fit(
         keep_freed_memory()
     state = find_state(folder)
     if state is not None:
-        loader.start = _batches_done(state)
+        loader.go_on(_stream_state(state), _batches_done(state))
         log.info("continuing from %s, batch %d of %d", state, loader.start, len(loader))
+    module.follow(loader.stream)
     saver = SaveState(folder, settings.save_every)
     trainer = Trainer(
         **settings.lightning,
@@ -154,6 +155,11 @@ def _quiet_lightning() -> None:
 
 def _batches_done(state: Path) -> int:
     return int(torch.load(state, map_location="cpu", weights_only=True, mmap=True)["o3v"]["batches_done"])
+
+
+def _stream_state(state: Path) -> dict[str, Any]:
+    """How the batches of the run that wrote a state are cut; empty for states that do not say."""
+    return torch.load(state, map_location="cpu", weights_only=True, mmap=True)["o3v"].get("stream", {})
 
 
 def _progress_bar(settings: TrainerSettings) -> list[Callback]:

@@ -11,7 +11,8 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
-from o3v.data.stream import Batch
+from o3v.data.schedule import Schedule
+from o3v.data.stream import Batch, Stream
 from o3v.training.learner import Learner
 from o3v.training.rl_step import Experience, rl_step
 from o3v.training.sft_step import sft_step
@@ -92,18 +93,23 @@ class GroundingModule(LightningModule):
         self.step_metrics: dict[str, float] = {}
         self._learner = learner
         self._optimization = optimization
-        self._total_batches = total_batches
+        self._schedule = Schedule.even(1, total_batches)
+        self._stream_state: dict[str, Any] = {}
         self._joins = 0
+
+    def follow(self, stream: Stream) -> None:
+        """Count progress as these batches do, and keep in every state how they go on."""
+        self._schedule, self._stream_state = stream.schedule, stream.state()
 
     def training_step(self, batch: Batch, _: int) -> None:
         """One batch: `sft_step` or `rl_step`, as the objective says."""
         self.model.train()  # loaded in evaluation mode, in which gradient checkpointing would not act
-        self._set_lr(self.batches_done / self._total_batches)
-        progress = (self.batches_done + 1) / self._total_batches
+        self._set_lr(self._schedule.progress(self.batches_done))
+        progress = self._schedule.progress(self.batches_done + 1)
         if self._learner.objective.needs_rollout:
             metrics, self.experience = rl_step(self._learner, batch, progress, self._update, self._plan)
         else:
-            metrics = sft_step(self._learner, batch, self._update, self._plan)
+            metrics = sft_step(self._learner, batch, self._update, self._plan, self._mean)
         for _ in range(self._joins):
             self._update(self._zero(), True)
         self.step_metrics = metrics | {"lr": self.optimizers().param_groups[0]["lr"]}  # type: ignore[union-attr]
@@ -126,7 +132,8 @@ class GroundingModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the position in the run."""
-        checkpoint["o3v"] = {"batches_done": self.batches_done, "total_batches": self._total_batches}
+        place = {"batches_done": self.batches_done, "total_batches": self._schedule.batches}
+        checkpoint["o3v"] = place | {"stream": self._stream_state}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restores the position in the run."""
@@ -153,6 +160,10 @@ class GroundingModule(LightningModule):
         """Agree with the other processes on the number of updates; notes how many this one has to join without own."""
         most = self.trainer.strategy.reduce(torch.tensor(updates, device=self.device), reduce_op="max")
         self._joins = int(most) - updates
+
+    def _mean(self, value: float) -> float:
+        """Mean over the processes; each must ask."""
+        return float(self.trainer.strategy.reduce(torch.tensor(value, device=self.device), reduce_op="mean"))
 
     def _zero(self) -> Tensor:
         """A loss whose gradient is zero for every weight, so that all processes exchange the same gradients."""

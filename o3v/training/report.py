@@ -9,6 +9,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from o3v.data.faults import Fault, FaultLog
+from o3v.data.mix_report import MixCount, metric_name
 from o3v.data.stream import Batch
 from o3v.evidence.draw import evidence_picture
 from o3v.evidence.table import completion_rows
@@ -30,6 +31,7 @@ class Report(Callback):
         every_batches: batches between tables and pictures of completions.
         completions: completions in such a table.
         rollouts: where the completions of those batches are kept too; None keeps none.
+        counts: what has been given out by source and task; None counts nothing.
     """
 
     def __init__(
@@ -39,12 +41,14 @@ class Report(Callback):
         every_batches: int,
         completions: int,
         rollouts: RolloutFile | None = None,
+        counts: MixCount | None = None,
     ) -> None:
         self._tracker = tracker
         self._faults = faults
         self._every = every_batches
         self._completions = completions
         self._rollouts = rollouts
+        self._counts = counts
         self._clock = (time.perf_counter(), time.process_time())
         self._last: dict[str, float] = {}
 
@@ -70,6 +74,8 @@ class Report(Callback):
             "time/step_cpu_s": time.process_time() - self._clock[1],
         }
         metrics = pl_module.step_metrics | times | {"faults": float(len(batch.faults)), "prompts": float(seen)}
+        metrics |= {f"faults/{metric_name(source)}": float(count) for source, count in self._faults.by_source.items()}
+        metrics |= self._counts.metrics(batch.index) if self._counts is not None and trainer.is_global_zero else {}
         self._last |= pl_module.step_metrics
         if step % self._every == 0:
             numbers = ", ".join(f"{k} {v:.3f}" for k, v in self.summary().items())

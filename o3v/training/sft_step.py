@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -13,15 +15,22 @@ from o3v.models.policy import Encoded
 from o3v.objectives.sft import ChatTokens
 from o3v.training.learner import Learner, Plan, Update
 
+Mean = Callable[[float], float]
+"""A number -> its mean over the processes of the run; all of them ask at the same time."""
 
-def sft_step(learner: Learner, batch: Batch, update: Update, plan: Plan = int) -> dict[str, float]:
+
+def sft_step(learner: Learner, batch: Batch, update: Update, plan: Plan = int, mean: Mean = float) -> dict[str, float]:
     """Teach the targets of a batch; returns metrics. `update` applies a loss, `plan` is told how many follow.
+
+    Gradients are averaged over the processes, so each process' loss counts by its share of the tokens: a token weighs
+    the same however many processes share a batch.
 
     Raises:
         DataError: the data has no reasoning to learn (an RL file).
     """
     plan(0 if batch.encoded is None else 1)
     if batch.encoded is None:
+        mean(0.0)
         return {}
     if batch.target_ids is None or batch.target_mask is None:
         names = [e.sample.id for e in batch.examples if e.sample is not None and e.prompt.target is None]
@@ -35,7 +44,8 @@ def sft_step(learner: Learner, batch: Batch, update: Update, plan: Plan = int) -
     else:
         logprobs = dense_scores(learner.policy, prompts, ids, mask).logprobs
     output = learner.objective.loss(logprobs, mask)
-    grad_norm = update(output.loss, True)
+    tokens = float(output.counted)
+    grad_norm = update(output.loss * (tokens / max(mean(tokens), 1.0)), True)
     metrics = {name: float(value) for name, value in output.metrics.items()}
     return metrics | {"loss": float(output.loss.detach()), "grad_norm": grad_norm, "target_tokens": float(mask.sum())}
 

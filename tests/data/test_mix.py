@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from o3v.data.difficulty import Difficulty
 from o3v.data.mix import DataMix
 from o3v.errors import ConfigError
 from o3v.types import Sample, Task
@@ -36,11 +37,15 @@ def samples(**counts: int) -> list[Sample]:
     ]
 
 
+def mix_of(weights, amounts=None, file=None) -> DataMix:
+    return DataMix(weights, amounts or {}, Difficulty({"hard": 0.25, "medium": 0.75, "easy": 1.0}, file))
+
+
 DATA = samples(gqa=10, timerft=6, TVG_tacos=4)
 
 
 def test_without_weights_every_epoch_is_a_new_permutation():
-    order = DataMix({}).order(DATA, seed=3)
+    order = mix_of({}).order(DATA, seed=3)
     epochs = [[order[e * 20 + i] for i in range(20)] for e in range(3)]
     assert order.epoch_length == 20
     assert all(sorted(epoch) == list(range(20)) for epoch in epochs)
@@ -48,7 +53,7 @@ def test_without_weights_every_epoch_is_a_new_permutation():
 
 
 def test_weights_set_how_often_a_group_comes():
-    mix = DataMix({"source": {"gqa": 2, "timerft": 0.5}, "task": {"temporal QA": 1}})
+    mix = mix_of({"source": {"gqa": 2, "timerft": 0.5}, "task": {"temporal QA": 1}})
     order = mix.order(DATA, seed=0)
     assert order.epoch_length == 20 + 3 + 4
     for epoch in range(4):
@@ -60,14 +65,14 @@ def test_weights_set_how_often_a_group_comes():
 
 
 def test_weights_of_source_and_task_multiply_and_zero_leaves_out():
-    mix = DataMix({"source": {"gqa": 3, "timerft": 0}, "task": {"visual QA": 0.1}})
+    mix = mix_of({"source": {"gqa": 3, "timerft": 0}, "task": {"visual QA": 0.1}})
     order = mix.order(DATA, seed=0)
     assert Counter(DATA[order[i]].source for i in range(order.epoch_length)) == {"gqa": 3, "TVG_tacos": 4}
 
 
 @given(seed=st.integers(-5, 2**64), position=st.integers(0, 10**9))
 def test_a_position_does_not_depend_on_what_was_read_before(seed: int, position: int):
-    mix = DataMix({"source": {"gqa": 1.7, "timerft": 0.3}})
+    mix = mix_of({"source": {"gqa": 1.7, "timerft": 0.3}})
     walked = mix.order(DATA, seed)
     for before in (position + 50, 0, position // 2):
         walked[before]
@@ -77,7 +82,7 @@ def test_a_position_does_not_depend_on_what_was_read_before(seed: int, position:
 
 
 def test_ranks_and_restarts_see_one_stream():
-    order = DataMix({"source": {"gqa": 1.5}}).order(DATA, seed=7)
+    order = mix_of({"source": {"gqa": 1.5}}).order(DATA, seed=7)
     whole = [order[i] for i in range(120)]
     by_rank = [[pickle.loads(pickle.dumps(order))[i] for i in range(rank, 120, 3)] for rank in range(3)]
     assert [by_rank[i % 3][i // 3] for i in range(120)] == whole
@@ -86,13 +91,13 @@ def test_ranks_and_restarts_see_one_stream():
 
 
 def test_seeds_differ():
-    orders = [[DataMix({}).order(DATA, seed)[i] for i in range(20)] for seed in range(4)]
+    orders = [[mix_of({}).order(DATA, seed)[i] for i in range(20)] for seed in range(4)]
     assert len({tuple(order) for order in orders}) == 4
 
 
 @given(weight=st.floats(0.01, 3.0), epochs=st.integers(1, 6))
 def test_members_of_a_group_come_equally_often(weight: float, epochs: int):
-    order = DataMix({"source": {"gqa": weight}}).order(DATA, seed=1)
+    order = mix_of({"source": {"gqa": weight}}).order(DATA, seed=1)
     counts = Counter(order[i] for i in range(epochs * order.epoch_length))
     gqa = [counts[n] for n, sample in enumerate(DATA) if sample.source == "gqa"]
     assert max(gqa) - min(gqa) <= 1
@@ -102,7 +107,7 @@ def test_members_of_a_group_come_equally_often(weight: float, epochs: int):
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ({"sauce": {}}, r"mix\.weights\.sauce: unknown, allowed are source, task"),
+        ({"sauce": {}}, r"mix\.weights\.sauce: unknown, allowed are source, task, difficulty, modality"),
         ({"source": {"gqa": -1}}, r"mix\.weights\.source\.gqa=-1: wanted a number of 0 or more"),
         ({"source": {"gqa": "much"}}, r"mix\.weights\.source\.gqa='much'"),
         ({"source": {"gqu": 1}}, r"mix\.weights\.source\.gqu: no sample has it; present are TVG_tacos, gqa, timerft"),
@@ -112,4 +117,4 @@ def test_members_of_a_group_come_equally_often(weight: float, epochs: int):
 )
 def test_impossible_weights_are_named(weights: dict, message: str):
     with pytest.raises(ConfigError, match=message):
-        DataMix(weights).order(DATA, seed=0)
+        mix_of(weights).order(DATA, seed=0)

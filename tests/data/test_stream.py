@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from o3v.data.mix import DataMix
+from o3v.data.order import Grouping
+from o3v.data.schedule import Schedule
 from o3v.data.stream import BatchLoader, CaptionStream, SampleStream
 from o3v.errors import MediaError
 from tests import tiny
+from tests.data.test_mix import mix_of
 from tests.training.runs import Session
 from tests.training.steps import sample
 
@@ -34,8 +36,9 @@ class Prepare:
 
 def stream_of(policy, steps=6, broken=(), rank=0, world_size=1, batch_size=2, seed=0):
     samples = [sample(n) for n in range(N)]
-    order = DataMix({}).order(samples, seed)
-    return SampleStream(samples, order, Prepare(policy, broken), batch_size, steps, rank, world_size)
+    order = mix_of({}).order(samples, seed)
+    batches = Grouping(False, 0).batches(order, None, Schedule.even(batch_size * world_size, steps))
+    return SampleStream(samples, batches, Prepare(policy, broken), rank, world_size)
 
 
 def ids(batch):
@@ -80,15 +83,15 @@ def test_ranks_share_one_global_order(policy, world_size):
     one = stream_of(policy, steps=6, batch_size=2 * world_size)
     ranks = [stream_of(policy, steps=6, rank=r, world_size=world_size) for r in range(world_size)]
     for index in range(6):
-        whole = [example.sample.id for example in one.read(index)[0]]
-        parts = [[example.sample.id for example in rank.read(index)[0]] for rank in ranks]
+        whole = [example.sample.id for example in one.read(index).examples]
+        parts = [[example.sample.id for example in rank.read(index).examples] for rank in ranks]
         assert [name for part in parts for name in part] == whole
 
 
 def test_ranks_that_read_the_same_are_caught(policy):
     ranks = [stream_of(policy, rank=0, world_size=2) for _ in range(2)]
-    whole = [e.sample.id for e in stream_of(policy, batch_size=4).read(0)[0]]
-    assert [e.sample.id for rank in ranks for e in rank.read(0)[0]] != whole
+    whole = [e.sample.id for e in stream_of(policy, batch_size=4).read(0).examples]
+    assert [e.sample.id for rank in ranks for e in rank.read(0).examples] != whole
 
 
 def test_another_seed_is_another_order(policy):
@@ -122,15 +125,15 @@ def test_a_batch_of_faults_only_is_empty(policy):
 @pytest.mark.parametrize("objective", ["sft", "gspo"])
 def test_training_goes_on_over_batches_without_a_readable_sample(policy, tmp_path, objective):
     session = Session(tmp_path, objective=objective, batches=4, save_every=9)
-    stream = session.loader._dataset._stream
-    first = [example.sample.id for example in stream.read(1)[0]]
+    stream = session.loader.stream
+    first = [example.sample.id for example in stream.read(1).examples]
 
     def broken(row, right=stream.prepare):
         if row.id in first:
             raise MediaError(row.id, "cut off")
         return right(row)
 
-    session.loader._dataset._stream = replace(stream, prepare=broken)
+    session.loader.stream = replace(stream, prepare=broken)
     session.fit()
     assert list(session.recorder.metrics) == [0, 1, 2, 3] and session.recorder.samples[1] == []
     assert set(session.recorder.metrics[1]) == {"lr"}

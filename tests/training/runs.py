@@ -8,7 +8,10 @@ from pathlib import Path
 
 from lightning import Callback
 
+from o3v.data.difficulty import Difficulty
 from o3v.data.mix import DataMix
+from o3v.data.order import Grouping
+from o3v.data.schedule import Schedule
 from o3v.data.stream import BatchLoader, SampleStream
 from o3v.objectives.sft import SFTObjective
 from o3v.training.fit import TrainerSettings, fit
@@ -68,12 +71,11 @@ class Session:
     def __post_init__(self):
         policy = tiny.random_policy(self.family, 1.5)
         samples = [sample(n) for n in range(SAMPLES)]
+        order = DataMix({}, {}, Difficulty({"all": 1.0}, None)).order(samples, seed=0)
         stream = SampleStream(
             samples=samples,
-            order=DataMix({}).order(samples, seed=0),
+            batches=Grouping(False, 0).batches(order, None, Schedule.even(2, self.batches)),
             prepare=lambda row: tiny.clip_prompt(policy, 2, int(row.id[1:])),
-            batch_size=2,
-            steps=self.batches,
             rank=0,
             world_size=1,
         )
