@@ -18,8 +18,14 @@ from o3v.errors import ConfigError, DataError, StorageError
 
 NOT_IDENTITY = frozenset(
     {"cluster", "logger", "paths", "hydra", "store", "trainer.lightning.enable_progress_bar", "trainer.num_workers"}
+    | {"trainer.lightning.devices", "trainer.lightning.num_nodes", "trainer.prompts_per_device"}
+    | {"data.lengths_folder"}
 )
-"""Keys, with dots for parts of a group, that say where and how a run happens, not what it computes."""
+"""Keys, with dots for parts of a group, that say where and how a run happens, not what it computes.
+
+Devices, nodes and prompts a device are among them: their product, the batch over all processes, is what counts, and
+`o3v.train` gives it to the signature as `global_batch`.
+"""
 
 
 class GitState(TypedDict):
