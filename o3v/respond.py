@@ -16,16 +16,18 @@ if TYPE_CHECKING:
     from o3v.models.policy import Policy
     from o3v.rollout.sampler import Sampling
     from o3v.types import Prompt, Rollout
+    from o3v.video.reader import Reader
 
 SCORER_TOKENS = 8
 """Longest reply of the model about crops; it is asked for one digit."""
 
 
-def respondent_of(cfg: DictConfig, folder: Path, shard: Shard) -> Respondent:
+def respondent_of(cfg: DictConfig, reader: Reader, folder: Path, shard: Shard) -> Respondent:
     """Load the model and make the respondent of a configuration.
 
     Args:
-        cfg: model, checkpoint, rollout, voting, data.reader, trainer.
+        cfg: model, checkpoint, rollout, voting, trainer.
+        reader: decodes and resizes.
         folder: of the run; paths of a vote are kept there.
         shard: which worker this is.
 
@@ -51,7 +53,7 @@ def respondent_of(cfg: DictConfig, folder: Path, shard: Shard) -> Respondent:
     else:
         file = folder / f"paths-{shard.index}-of-{shard.count}.jsonl"
         answer = _by_vote(voter, policy, sampling, build(cfg, "benchmark"), cfg.seed, file)
-    prepare = QuestionPreparer(build(cfg, "data.reader"), policy.family)
+    prepare = QuestionPreparer(reader, policy.family)
     return Respondent(prepare, answer, Identity(cfg.checkpoint or cfg.model.path, folder.name, cfg.seed))
 
 

@@ -15,7 +15,7 @@ from o3v.prompts.build import interleave
 from o3v.types import BoxScale, Clip, Prompt, Span
 from o3v.video.decode import read_image
 from o3v.video.geometry import resize
-from o3v.video.reader import ClipReader
+from o3v.video.reader import Reader
 
 Media = tuple[Path | None, Path | None, Span | None]
 
@@ -42,7 +42,7 @@ class QuestionPreparer:
         family: how big frames are and how boxes are written.
     """
 
-    reader: ClipReader
+    reader: Reader
     family: Conventions
     _last: dict[Media, Clip | MediaError] = field(default_factory=dict, init=False, repr=False, compare=False)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from o3v.models.family import Family
 from o3v.prompts.build import build_prompt
 from o3v.types import Prompt, Sample
-from o3v.video.reader import ClipReader
+from o3v.video.reader import Reader
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Preparer:
         family: how big frames are and how boxes are written.
     """
 
-    reader: ClipReader
+    reader: Reader
     family: Family
 
     def __call__(self, sample: Sample) -> Prompt:

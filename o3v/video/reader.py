@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -24,6 +25,19 @@ class _Shown:
     times_s: np.ndarray
     start_s: float
     end_s: float
+
+
+class Reader(Protocol):
+    """What turns media into clips: `ClipReader`, or `o3v.video.stored.StoredReader` before it."""
+
+    def read(self, sample: Sample, factor: int) -> Clip:
+        """The clip of a sample."""
+
+    def read_image(self, path: Path, factor: int) -> Clip:
+        """A still image as a clip of one frame without a time."""
+
+    def read_video(self, path: Path, key_times_s: tuple[float, ...], factor: int, part_s: Span | None) -> Clip:
+        """Frames of a video or of a part of it."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +77,7 @@ class ClipReader:
         Raises:
             MediaError: the media cannot be read, or a key frame lies outside it.
         """
-        if sample.video_path is not None:
-            key_times_s = tuple(key.time_s for key in sample.key_frames)
-            return self.read_video(sample.video_path, key_times_s, factor, None)
-        if sample.image_path is not None:
-            return self.read_image(sample.image_path, factor)
-        raise MediaError(sample.id, "the sample names neither a video nor an image")
+        return read_sample(self, sample, factor)
 
     def read_image(self, path: Path, factor: int) -> Clip:
         """A still image as a clip of one frame without a time."""
@@ -117,6 +126,20 @@ class ClipReader:
         if is_too_thin(height, width):
             raise MediaError(path, f"the aspect ratio of {width}x{height} px is above 200")
         return plan.smart_resize(height, width)
+
+
+def read_sample(reader: Reader, sample: Sample, factor: int) -> Clip:
+    """The clip of a sample's video or still image.
+
+    Raises:
+        MediaError: the sample names neither, or the reader's.
+    """
+    if sample.video_path is not None:
+        key_times_s = tuple(key.time_s for key in sample.key_frames)
+        return reader.read_video(sample.video_path, key_times_s, factor, None)
+    if sample.image_path is not None:
+        return reader.read_image(sample.image_path, factor)
+    raise MediaError(sample.id, "the sample names neither a video nor an image")
 
 
 def _shown(video: Video, part_s: Span | None) -> _Shown:
