@@ -1,8 +1,8 @@
 """The one wrapper around Hydra that every entry point uses.
 
 It finds conf/, checks the whole command before anything heavy is imported, runs it, and turns the outcome into an exit
-code: 0 done, 2 a mistake that the user can mend (one message, no stack trace), 130 interrupted, 1 anything else, with
-its stack trace.
+code: 0 done, 2 a mistake that the user can mend (one message, no stack trace), 130 interrupted, 143 asked to stop by
+SIGTERM and stopped with its state saved (140: by SIGUSR2), 1 anything else, with its stack trace.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 
 import o3v
 from o3v.errors import ConfigError, UserError
+from o3v.stop import Interrupted, catch_signals, in_submitted_job
 
 VERSION_BASE = "1.3"
 EXIT_FAILED = 1
@@ -32,11 +33,12 @@ Entry = Callable[[DictConfig], float | None]
 _log = logging.getLogger(__name__)
 
 
-def command(config_name: str) -> Callable[[Entry], Callable[[], None]]:
+def command(config_name: str, stoppable: bool = False) -> Callable[[Entry], Callable[[], None]]:
     """Make a function of the composed configuration the entry point of its module.
 
     Args:
         config_name: root file in conf/, without `.yaml`.
+        stoppable: the function looks at `o3v.stop` and raises Interrupted; others are ended by signals where they are.
 
     Returns:
         A decorator. The decorated function reads the command line and ends the process; the plain one stays reachable
@@ -53,7 +55,7 @@ def command(config_name: str) -> Callable[[Entry], Callable[[], None]]:
     def decorate(entry: Entry) -> Callable[[], None]:
         @functools.wraps(entry)
         def main() -> None:
-            sys.exit(run_command(config_name, Job(_module_name(entry), entry.__name__)))
+            sys.exit(run_command(config_name, Job(_module_name(entry), entry.__name__, stoppable)))
 
         return main
 
@@ -67,31 +69,46 @@ class Job:
     Attributes:
         module: dotted name, never `__main__`.
         name: of the decorated function.
+        stoppable: see `command`.
     """
 
     module: str
     name: str
+    stoppable: bool = False
 
     def __call__(self, cfg: DictConfig) -> float | None:
         """Run the function on a configuration; failures end a job's process, and only mark one run of a sweep.
 
         Hydra stores an exception of a job as its result, so a cluster would call the job completed. A job of its own
-        process therefore ends by SystemExit.
+        process therefore ends by SystemExit. One that was asked to stop is handed over to whoever runs it; that may
+        fail too, when it has reached its time limit too often.
         """
         try:
-            return self.entry()(cfg)
+            return self._run_or_hand_over(cfg)
         except UserError as error:
             say(error)
             if _shares_its_process():
                 raise
+            if in_submitted_job():
+                _log.exception("the run failed")
             raise SystemExit(EXIT_USER_ERROR) from None
         except Exception:
-            if _is_submitted():
+            if in_submitted_job():
                 _log.exception("the run failed")
                 raise SystemExit(EXIT_FAILED) from None
             if _shares_its_process():
                 _log.exception("the run failed; the sweep goes on")
             raise
+
+    def _run_or_hand_over(self, cfg: DictConfig) -> float | None:
+        if not self.stoppable:
+            return self.entry()(cfg)
+        with catch_signals() as stop:
+            try:
+                return self.entry()(cfg)
+            except Interrupted as interrupted:
+                say(interrupted)
+                stop.hand_over()
 
     def entry(self) -> Entry:
         """The undecorated function."""
@@ -213,15 +230,10 @@ def _module_name(entry: Entry) -> str:
     return spec.name if spec is not None else "__main__"
 
 
-def _is_submitted() -> bool:
-    """Whether this process is a job that submitit started."""
-    return "SUBMITIT_EXECUTOR" in os.environ
-
-
 def _shares_its_process() -> bool:
     """Whether further runs of a sweep follow in this process."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     is_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-    return is_sweep and not _is_submitted()
+    return is_sweep and not in_submitted_job()

@@ -40,6 +40,10 @@ class StorageError(UserError):
     """An output folder or disk that cannot be written."""
 
 
+class PeerError(UserError):
+    """Another process of a distributed run cannot go on, so that this one stops with it."""
+
+
 class ParityError(UserError):
     """Rollout and training compute different log-probabilities, so that an objective would learn from wrong ratios."""
 

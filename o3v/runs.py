@@ -13,11 +13,16 @@ from pathlib import Path
 from typing import IO, Any
 
 from o3v.errors import StorageError
+from o3v.stop import Interrupted
+from o3v.tracking.circumstances import write_circumstances
 from o3v.tracking.journal import METRICS, read_lines, set_aside
-from o3v.tracking.run import RunFolder, git_state, run_signature
+from o3v.tracking.run import NOT_IDENTITY, RunFolder, git_state, run_signature
 from o3v.tracking.tracker import NullTracker, Tracker, TrackerSettings
 
 log = logging.getLogger(__name__)
+
+STOPPED = (KeyboardInterrupt, SystemExit, Interrupted)
+"""What ends a process that has made no mistake; the same command goes on later."""
 
 LOCK_WAIT_S = 15.0
 """How long a start waits for another process to leave the run."""
@@ -74,7 +79,7 @@ class Run:
         try:
             result = work()
         except BaseException as error:  # whatever stopped it, the tracker is told before the error goes on
-            self.tracker.finish("interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed")
+            self.tracker.finish("interrupted" if isinstance(error, STOPPED) else "failed")
             raise
         else:
             self.finish(result)
@@ -124,10 +129,26 @@ def open_run(name: str, config: Mapping[str, Any], settings: TrackerSettings, ag
         "stage": name,
         "seed": str(config.get("seed")),
     }
-    tracker = settings.start(folder, f"{name}-{signature}", identity, tags)
-    tracker.artifact(folder.path / "config.yaml", "")
+    tracker = settings.start(folder, f"{name}-{signature}", identity, overrides_as_tags() | tags)
+    for path in (folder.path / "config.yaml", *write_circumstances(folder, Path(__file__).parent)):
+        tracker.artifact(path, "batch" if path.parent.name == "batch" else "")
     log.info("run %s in %s", signature, folder.path)
     return Run(folder, tracker, None, lock)
+
+
+def overrides_as_tags() -> dict[str, str]:
+    """What the command line of a multirun set for this job, by key, so that arms are found by their tags; else empty.
+
+    Where a run happens (paths, cluster, logger, Hydra's own keys) is left out.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return {}
+    pairs = (override.partition("=") for override in HydraConfig.get().overrides.task)
+    told = {key.lstrip("+~"): value for key, _, value in pairs}
+    return {key: value for key, value in told.items() if key.split(".")[0] not in NOT_IDENTITY}
 
 
 def is_main_process() -> bool:

@@ -11,10 +11,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = {
-    0: {"types", "errors", "grounding"},
+    0: {"types", "errors", "stop", "grounding"},
     1: {"rewards", "prompts", "video", "objectives"},
-    2: {"data", "models", "benchmarks", "tracking", "evidence", "replay"},
-    3: {"rollout", "training", "measure"},
+    2: {"data", "models", "benchmarks", "tracking", "evidence", "replay", "endpoint"},
+    3: {"rollout", "training", "measure", "curation", "comparison"},
 }
 ENTRY_LAYER = 4  # every other module directly below o3v/
 LAUNCHERS_LAYER = 5

@@ -9,8 +9,7 @@ import subprocess
 import pytest
 import torch
 
-from o3v.training import state as module
-from o3v.training.state import SaveState, find_state
+from o3v.training.state import CarefulIO, find_state, is_storage_error, save_state
 from tests.training.runs import Session
 
 
@@ -146,11 +145,11 @@ def test_a_folder_that_cannot_be_made(tmp_path, caplog):
 
 def test_other_errors_are_not_swallowed(tmp_path):
     class Trainer:
-        is_global_zero = True
+        is_global_zero, world_size, strategy = True, 1, None
 
         def save_checkpoint(self, path):
             raise RuntimeError("size mismatch")
 
     with pytest.raises(RuntimeError, match="size mismatch"):
-        SaveState(tmp_path, 1).save(Trainer())
-    assert module._is_storage_error(RuntimeError("[enforce fail] PytorchStreamWriter failed writing file"))
+        save_state(Trainer(), tmp_path, {}, CarefulIO())
+    assert is_storage_error(RuntimeError("[enforce fail] PytorchStreamWriter failed writing file"))
