@@ -9,6 +9,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from o3v.cluster import register_resolvers
 from o3v.errors import ConfigError, UserError
 from o3v.schemas import (
     AnswerConfig,
@@ -21,7 +22,13 @@ from o3v.schemas import (
     RescoreConfig,
     TrainConfig,
 )
+from o3v.schemas_check import CheckConfig
+from o3v.schemas_compare import CompareConfig
+from o3v.schemas_curate import CurateConfig
+from o3v.schemas_launch import CancelConfig, StatusConfig, SubmitConfig
+from o3v.schemas_mixing import PassRatesConfig
 from o3v.schemas_study import StudyConfig
+from o3v.schemas_sync import SyncConfig
 
 ROOTS: dict[str, type] = {
     "train": TrainConfig,
@@ -33,13 +40,22 @@ ROOTS: dict[str, type] = {
     "demo": DemoConfig,
     "bench_step": BenchStepConfig,
     "bench_gpu_step": BenchGpuStepConfig,
+    "check": CheckConfig,
     "study": StudyConfig,
+    "pass_rates": PassRatesConfig,
+    "compare": CompareConfig,
+    "curate": CurateConfig,
+    "sync": SyncConfig,
+    "submit": SubmitConfig,
+    "status": StatusConfig,
+    "cancel": CancelConfig,
 }
 """Name of the root file in conf/ -> its schema."""
 
 
 def register_schemas() -> None:
     """Make the schemas known to Hydra as `base_train` and so on; doing it again does no harm."""
+    register_resolvers()
     store = ConfigStore.instance()
     for name, schema in ROOTS.items():
         store.store(name=f"base_{name}", node=schema)

@@ -32,7 +32,9 @@ class ClusterConfig:
         timeout_min: minutes until the job is ended (None: no limit).
         nodes, gpus_per_node, tasks_per_node, cpus_per_task: size of the job; one task is one process.
         mem_gb: memory of a node, None for the partition's default.
-        partition, account: SLURM's, None for the cluster's default.
+        partition, account, qos, constraint: SLURM's, None for the cluster's default.
+        setup: shell lines on the node before a job starts, after the site's (see `o3v.cluster`).
+        sbatch: further keys of sbatch, beside the site's; false or null leaves one out.
         array_parallelism: jobs of one multirun that run at the same time.
         signal_delay_s: seconds between the warning signal and the time limit.
         max_num_timeout: how often a job that reached its time limit goes on.
@@ -47,6 +49,10 @@ class ClusterConfig:
     mem_gb: int | None = MISSING
     partition: str | None = MISSING
     account: str | None = MISSING
+    qos: str | None = MISSING
+    constraint: str | None = MISSING
+    setup: list[str] = MISSING
+    sbatch: dict[str, Any] = MISSING
     array_parallelism: int = MISSING
     signal_delay_s: int = MISSING
     max_num_timeout: int = MISSING
@@ -64,6 +70,7 @@ class TrainConfig:
     cluster: ClusterConfig = MISSING
     model: Any = MISSING
     data: Any = MISSING
+    store: Any = None
     objective: Any = MISSING
     optim: Any = MISSING
     reward: Any = None
@@ -90,6 +97,7 @@ class EvaluateConfig:
     cluster: ClusterConfig = MISSING
     model: Any = MISSING
     data: Any = None
+    store: Any = None
     reward: Any = None
     rollout: Any = MISSING
     trainer: Any = MISSING
