@@ -40,4 +40,4 @@ def test_two_processes_go_on_where_one_stopped(tmp_path, monkeypatch, grouping):
     counts = [
         {k: v for k, v in metrics(run_folder(out, "train")).items() if "train/data" in k[1]} for out in (whole, cut)
     ]
-    assert counts[0] == counts[1] and (9, "train/data/STR_plm_rdcap") in counts[0]
+    assert counts[0] == counts[1] and (9, "train/data/STR_shapes") in counts[0]

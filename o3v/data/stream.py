@@ -140,12 +140,12 @@ class SampleStream:
             return self
         if state["data"] != self.batches.fingerprint(self.samples):
             log.warning("the data or its mix is not what it was when the state was saved: other samples follow")
-        size = self.schedule.batch_size
-        schedule = Schedule.from_state(state).continued(batch, size)
-        if schedule.segments[-1] == (batch, size) and batch:
+        before = Schedule.from_state(state)
+        schedule = before.continued(batch, self.schedule.batch_size)
+        if schedule != before:
             log.warning(
                 "a batch now has %d samples instead of %d: going on at sample %d of %d, %d batches in all",
-                *(size, schedule.segments[-2].batch_size, schedule.samples_before(batch)),
+                *(schedule.batch_size, before.batch_size, schedule.samples_before(batch)),
                 *(schedule.total_samples, schedule.batches),
             )
         return replace(self, batches=self.batches.following(schedule))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -118,3 +119,58 @@ def test_members_of_a_group_come_equally_often(weight: float, epochs: int):
 def test_impossible_weights_are_named(weights: dict, message: str):
     with pytest.raises(ConfigError, match=message):
         mix_of(weights).order(DATA, seed=0)
+
+
+def test_amounts_are_exact_draws_divided_by_weights():
+    order = mix_of({"source": {"timerft": 2}}, {"task": {"temporal QA": 9}, "source": {"gqa": 3}}).order(DATA, 0)
+    for epoch in range(3):
+        drawn = Counter(DATA[order[epoch * 12 + i]].source for i in range(12))
+        assert drawn == {"gqa": 3, "timerft": 7, "TVG_tacos": 2}  # 9 in proportion 12 : 4, by largest remainders
+
+
+def test_the_paper_s_general_data_by_amounts():
+    """15k general video QA beside all of the rest (arXiv:2510.20579, A.2), scaled to a hundredth."""
+    data = samples(TVG=41, TreeVGR=50, STR=59, videor1_mcq=260, videor1_free_from=40)
+    order = mix_of({}, {"source": {"videor1_mcq": 130, "videor1_free_from": 20}}).order(data, 0)
+    drawn = Counter(data[order[i]].source for i in range(order.epoch_length))
+    assert drawn == {"TVG": 41, "TreeVGR": 50, "STR": 59, "videor1_mcq": 130, "videor1_free_from": 20}
+
+
+@given(
+    amount=st.integers(0, 200),
+    weights=st.dictionaries(st.sampled_from(["timerft", "TVG_tacos"]), st.floats(0.01, 5)),
+)
+def test_an_amount_is_kept_whatever_the_weights(amount: int, weights: dict):
+    order = mix_of({"source": weights}, {"task": {"temporal QA": amount}}).order(DATA, 0)
+    assert order.epoch_length == 10 + amount
+
+
+@pytest.mark.parametrize(
+    ("amounts", "message"),
+    [
+        ({"source": {"gqa": 1.5}}, r"mix\.amounts\.source\.gqa=1\.5: wanted a whole number of 0 or more"),
+        ({"source": {"gqu": 3}}, r"mix\.amounts\.source\.gqu: no sample has it"),
+        ({"sauce": {}}, r"mix\.amounts\.sauce: unknown, allowed are source, task, difficulty, modality"),
+        (
+            {"source": {"gqa": 3}, "task": {"visual QA": 4}},
+            r"mix\.amounts\.task\.visual QA: gqa, visual QA already stands under mix\.amounts\.source\.gqa",
+        ),
+    ],
+)
+def test_impossible_amounts_are_named(amounts: dict, message: str):
+    with pytest.raises(ConfigError, match=message):
+        mix_of({}, amounts).order(DATA, seed=0)
+
+
+def test_an_amount_of_what_weights_leave_out_is_named():
+    with pytest.raises(ConfigError, match=r"mix\.amounts\.source\.gqa=5: weights leave no sample of it"):
+        mix_of({"source": {"gqa": 0}}, {"source": {"gqa": 5}}).order(DATA, 0)
+
+
+def test_weights_that_are_ignored_are_caught():
+    """An order that draws every sample once an epoch is not that of a mix with weights."""
+    weighed = mix_of({"source": {"gqa": 2}}).order(DATA, 0)
+    ignored = replace(weighed, sizes=tuple(len(group) for group in weighed.groups), _epochs={})
+    assert Counter(DATA[weighed[i]].source for i in range(30)) == {"gqa": 20, "timerft": 6, "TVG_tacos": 4}
+    assert Counter(DATA[ignored[i]].source for i in range(20)) != {"gqa": 13, "timerft": 4, "TVG_tacos": 3}
+    assert ignored.epoch_length == 20 != weighed.epoch_length
