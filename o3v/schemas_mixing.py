@@ -1,4 +1,4 @@
-"""What the root file of the pass rates may hold: keys and types, without values."""
+"""What the root files around mixing may hold: keys and types, without values."""
 
 from __future__ import annotations
 
@@ -21,3 +21,18 @@ class PassRatesConfig:
     progress: float = MISSING
     paths: PathsConfig = MISSING
     reward: Any = MISSING
+
+
+@dataclass
+class BenchPaddingConfig:
+    """Root of conf/bench_padding.yaml: padding of batches under several groupings."""
+
+    rows: int = MISSING
+    devices: int = MISSING
+    prompts_per_device: int = MISSING
+    windows: list[int] = MISSING
+    factor: int = MISSING
+    seed: int = MISSING
+    out: str | None = MISSING
+    paths: PathsConfig = MISSING
+    reader: Any = MISSING

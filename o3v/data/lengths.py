@@ -43,13 +43,27 @@ def estimate_tokens(sample: Sample, reader: ClipReader, factor: int) -> int:
     text = math.ceil((len(sample.question) + len(sample.answer) + len(sample.reasoning)) / LETTERS_A_TOKEN)
     try:
         if sample.video_path is not None:
-            return text + _video_tokens(sample, _video_header(sample.video_path), reader, factor)
+            return text + video_tokens(_video_header(sample.video_path), len(sample.key_frames), reader, factor)
         if sample.image_path is not None:
-            plan = ResizePlan(factor, reader.min_pixels, reader.image_max_pixels)
-            return text + _frame_tokens(_image_header(sample.image_path), plan)
+            return text + image_tokens(_image_header(sample.image_path), reader, factor)
     except MediaError:
         log.debug("%s: no header, counted as text", sample.id)
     return text
+
+
+def video_tokens(header: Header, n_key_frames: int, reader: ClipReader, factor: int) -> int:
+    """Tokens of a video's frames with their labels; arguments as in `estimate_tokens`."""
+    frame = _frame_tokens(header, ResizePlan(factor, reader.min_pixels, reader.max_pixels))
+    spread = reader.sampling.n_frames(header.duration_s)
+    in_file = header.n_frames or spread
+    keys = n_key_frames if reader.sampling.insert_key_frames else 0
+    shown = min(spread + keys, in_file, max(reader.max_total_tokens // frame, 1))
+    return shown * (frame + FRAME_LABEL_TOKENS)
+
+
+def image_tokens(header: Header, reader: ClipReader, factor: int) -> int:
+    """Tokens of a still image; arguments as in `estimate_tokens`."""
+    return _frame_tokens(header, ResizePlan(factor, reader.min_pixels, reader.image_max_pixels))
 
 
 def sample_lengths(folder: str, samples: Sequence[Sample], reader: ClipReader, factor: int) -> list[int]:
@@ -102,15 +116,6 @@ def _signature(samples: Sequence[Sample], reader: ClipReader, factor: int) -> st
     for sample in sorted(samples, key=lambda s: s.id):
         digest.update(repr((sample.id, str(sample.video_path or sample.image_path))).encode())
     return digest.hexdigest()[:16]
-
-
-def _video_tokens(sample: Sample, header: Header, reader: ClipReader, factor: int) -> int:
-    frame = _frame_tokens(header, ResizePlan(factor, reader.min_pixels, reader.max_pixels))
-    spread = reader.sampling.n_frames(header.duration_s)
-    in_file = header.n_frames or spread
-    keys = len(sample.key_frames) if reader.sampling.insert_key_frames else 0
-    shown = min(spread + keys, in_file, max(reader.max_total_tokens // frame, 1))
-    return shown * (frame + FRAME_LABEL_TOKENS)
 
 
 def _frame_tokens(header: Header, plan: ResizePlan) -> int:
