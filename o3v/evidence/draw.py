@@ -55,6 +55,40 @@ def evidence_picture(clip: Clip, completion: Completion, question: str, sample: 
     return stack(blocks, width)
 
 
+def evidence_strip(
+    clip: Clip, completion: Completion, sample: Sample | None, columns: int, frame_px: int
+) -> Image.Image:
+    """The frames and the timeline of `evidence_picture` without its words, for a page that writes them itself.
+
+    Args:
+        clip: the frames that the model saw.
+        completion: its parsed answer; every text can be drawn.
+        sample: with the annotation; None where there is none.
+        columns: frames beside each other.
+        frame_px: width of a frame, where it is not a whole multiple of it; a single one is as wide as the strip.
+    """
+    chosen, _ = _chosen(cited_frames(clip, completion, sample))
+    width = columns * frame_px + (columns + 1) * _GAP_PX
+    widest = frame_px if len(chosen) > 1 else width - 2 * _GAP_PX
+    colours: dict[str, Colour] = {}
+    frames = [
+        draw_frame(
+            clip.frames[one.index],
+            one.claimed,
+            frame_caption(clip, one),
+            one.annotated,
+            colours,
+            min_side_px=round(widest * 0.75),
+            max_width_px=widest,
+        )
+        for one in chosen
+    ]
+    blocks = [strip(frames, columns, width)]
+    if clip.times_s:
+        blocks.append(draw_timeline(clip, completion, sample, width, None))
+    return stack(blocks, width)
+
+
 def readable(text: str) -> str:
     """An answer without the tags of the grammar; boxes are drawn, so their numbers are left out.
 
