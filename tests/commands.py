@@ -61,12 +61,12 @@ def run_folder(out: Path, name: str) -> Path:
 
 
 def metrics(folder: Path) -> dict[tuple[int, str], float]:
-    """(step, name) -> value as text, without what a clock decides."""
+    """(step, name) -> value as text, without what a clock or the frame store's earlier users decide."""
     found: dict[tuple[int, str], float] = {}
     for line in (folder / "metrics.jsonl").read_text().splitlines():
         record = json.loads(line)
         for name, value in record["values"].items():
-            if "time/" not in name and name != "final/cpu_s":
+            if "time/" not in name and "store/" not in name and name != "final/cpu_s":
                 assert (record["step"], name) not in found, "a step was recorded twice"
                 found[record["step"], name] = repr(value)
     return found

@@ -37,16 +37,16 @@ class StoreReport(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Logs the sums, seldom."""
         if self._told_s is None or time.monotonic() - self._told_s > SELDOM_S:
-            self._tell(trainer, pl_module)
+            self._tell(trainer, pl_module, -1)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Logs the last sums."""
-        self._tell(trainer, pl_module)
+        """Logs the last sums, behind the last batch."""
+        self._tell(trainer, pl_module, 0)
 
-    def _tell(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _tell(self, trainer: Trainer, pl_module: LightningModule, offset: int) -> None:
         assert isinstance(pl_module, GroundingModule)
         self._told_s = time.monotonic()
         if trainer.is_global_zero:
             named = {f"train/{name}": value for name, value in self._counts().items()}
             if named:
-                self._tracker.metrics(named, max(pl_module.batches_done - 1, 0))
+                self._tracker.metrics(named, pl_module.batches_done + offset)

@@ -22,6 +22,7 @@ from o3v.types import Clip
 MAGIC: Final = b"o3vclip1"
 HEADER: Final = struct.Struct("<8sIIQI")
 HEADER_BYTES: Final = 64
+CRC_AT: Final = HEADER_BYTES - 4
 ALIGN_BYTES: Final = 64
 ROW_WORDS: Final = 512
 """Words of 8 bytes in a row of the checksum: one memory page."""
@@ -91,8 +92,8 @@ def write_entry(path: Path, clip: Clip, decode_s: float) -> int:
     frames = np.ascontiguousarray(clip.frames, dtype=np.uint8).reshape(-1)
     text = json.dumps(meta).encode()
     start = _aligned(HEADER_BYTES + len(text))
-    header = HEADER.pack(MAGIC, len(text), zlib.crc32(text), len(frames), checksum(frames))
-    front = (header + zlib.crc32(header).to_bytes(4, "little")).ljust(HEADER_BYTES, b"\0") + text
+    header = HEADER.pack(MAGIC, len(text), zlib.crc32(text), len(frames), checksum(frames)).ljust(CRC_AT, b"\0")
+    front = header + zlib.crc32(header).to_bytes(4, "little") + text
     write_aside(path, front.ljust(start, b"\0"), frames.data)
     return start + len(frames)
 
@@ -133,9 +134,9 @@ def read_entry(path: Path, mapped: bool) -> Entry:
     data = _bytes_of(path, mapped)
     if len(data) < HEADER_BYTES:
         raise DamagedEntry(f"{path}: {len(data)} bytes")
-    header = data[: HEADER.size].tobytes()
-    magic, meta_bytes, meta_crc, n_bytes, frames_sum = HEADER.unpack(header)
-    if magic != MAGIC or zlib.crc32(header) != int.from_bytes(data[HEADER.size : HEADER.size + 4].tobytes(), "little"):
+    header = data[:CRC_AT].tobytes()
+    magic, meta_bytes, meta_crc, n_bytes, frames_sum = HEADER.unpack_from(header)
+    if magic != MAGIC or zlib.crc32(header) != int.from_bytes(data[CRC_AT:HEADER_BYTES].tobytes(), "little"):
         raise DamagedEntry(f"{path}: header")
     start = _aligned(HEADER_BYTES + meta_bytes)
     if len(data) != start + n_bytes:
