@@ -15,7 +15,7 @@ from o3v.tracking.tracker import JsonlSettings, NullTracker
 
 def opened(out, seed=0, again=False, **changes):
     config = {"seed": seed, "again": again, "paths": {"output_dir": str(out)}} | changes
-    return open_run("train", config, JsonlSettings(), again)
+    return open_run("train", config, JsonlSettings({}), again)
 
 
 def finished(out, **changes):

@@ -1,8 +1,7 @@
 """The record of a run in its own folder: metrics.jsonl, tables/*.jsonl, images/*. Cheap, and always written.
 
-It is the source that every other place is filled from: the lines of metrics.jsonl carry the time at which they were
-written, so sending a line twice (a crash between sending and noting that it was sent) stores the same point twice
-under the same identity, which MLflow keeps once.
+It is the source that every other place is filled from (`delivery.py`): the lines of metrics.jsonl carry the time at
+which they were written, so a line that is sent twice is the same point, which MLflow keeps once.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 METRICS = "metrics.jsonl"
 
-RECORD = (METRICS, "tables", "images", "params.json", "tags.json", "status.json", "mlflow.json")
+RECORD = (METRICS, "outbox.jsonl", "tables", "images", "params.json", "tags.json", "status.json", "mlflow.json")
 """Everything that trackers keep in a run's folder."""
 
 
@@ -119,15 +118,31 @@ class Journal:
         return bool(new)
 
     def add_table(self, name: str, rows: Sequence[Mapping[str, Any]], step: int) -> bool:
-        """Appends rows, each with its `step`; False where the table had reached this step in an earlier life."""
+        """Appends rows, each with its `step`; False where the table had reached this step in an earlier life.
+
+        A cell that is a picture is saved beside the table, and its row holds `{"type": "picture", "file": ...}`.
+        """
         path = self._root / "tables" / f"{file_name(name)}.jsonl"
         if name not in self._table_steps:
             cut_partial_line(path)
             self._table_steps[name] = max((int(row["step"]) for _, row in read_lines(path)), default=-1)
         if step <= self._table_steps[name]:
             return False
-        self._append(path, [{"step": step, **row} for row in rows])
+        kept = [self._keep_pictures(row, f"tables/{path.stem}/{step:08d}_{n}") for n, row in enumerate(rows)]
+        self._append(path, [{"step": step, **row} for row in kept])
         return True
+
+    def _keep_pictures(self, row: Mapping[str, Any], place: str) -> dict[str, Any]:
+        kept = dict(row)
+        for column, cell in row.items():
+            if callable(getattr(cell, "thumbnail", None)):  # without importing PIL for runs that have no pictures
+                file = f"{place}_{file_name(column)}.png"
+                target = self._root / file
+                with storage(target):
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    cell.save(target)
+                kept[column] = {"type": "picture", "file": file}
+        return kept
 
     def add_image(self, key: str, image: Image, step: int) -> Path | None:
         """Saves a PNG and returns its path; None where an earlier life had saved it."""
@@ -143,8 +158,12 @@ class Journal:
         text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         with storage(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a", encoding="utf-8") as handle:
-                handle.write(text)
+            try:
+                with path.open("a", encoding="utf-8") as handle:
+                    handle.write(text)
+            except OSError:  # a full disk may have taken a part: the next line must not be joined to it
+                cut_partial_line(path)
+                raise
 
 
 def set_aside(folder: RunFolder) -> Path | None:

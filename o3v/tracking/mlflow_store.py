@@ -1,37 +1,31 @@
-"""The MLflow side of a run: making the database once, opening or continuing a run, sending.
+"""One run in MLflow, and what MLflow asks of names, batches, tables and pictures.
 
-Measured with mlflow 3.17: several processes that open a fresh sqlite file together all fail and leave it half made.
-So the schema is made under a file lock, in a file of another name that takes its place only when it is whole.
+Everything here can be done twice: points carry their time, pictures a name made of what they are, tables are sent
+whole, and a run is found again by its token.
 """
 
 from __future__ import annotations
 
-import fcntl
-import logging
+import json
+import math
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from o3v.errors import StorageError
-from o3v.tracking.journal import read_lines
-from o3v.tracking.run import RunFolder, storage
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from PIL.Image import Image
 
-    from o3v.tracking.tracker import MlflowSettings, Status
-
-log = logging.getLogger(__name__)
-
-SQLITE = "sqlite:///"
-STATE = "mlflow.json"
 MAX_METRICS, MAX_PARAMS = 1000, 100  # MLflow's limits of one log_batch
-MAX_KEY, MAX_VALUE = 250, 6000  # and of a parameter's name and text
+MAX_KEY, MAX_VALUE = 250, 6000  # and of a name and a text
+TOKEN = "o3v_token"
+THUMBNAIL_PX = 256
 END = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
@@ -45,109 +39,64 @@ def failures() -> tuple[type[Exception], ...]:
 def stored_name(key: str) -> str:
     """A key as MLflow takes it: letters, digits, `_`, `-`, `.`, `:`, `/` and spaces, everything else becomes `_`.
 
-    One name that it does not take would make it refuse the whole batch.
+    One name that it does not take would make it refuse the whole batch. Longer than 250 characters is cut.
 
     >>> stored_name("eval/R1@tIoU=0.5"), stored_name("train/reward_by_task/temporal QA (MCQ)")
     ('eval/R1_tIoU_0.5', 'train/reward_by_task/temporal QA _MCQ_')
     """
-    return re.sub(r"[^A-Za-z0-9_\-. :/]+", "_", key)
+    return re.sub(r"[^A-Za-z0-9_\-. :/]+", "_", key)[:MAX_KEY]
 
 
-def database_path(tracking_uri: str) -> Path | None:
-    """The file of an sqlite address, absolute; None for any other address.
+def batches(records: Iterable[tuple[int, Mapping[str, Any]]], size: int) -> Iterator[tuple[int, list[Any]]]:
+    """Lines of metrics.jsonl as groups of at most `size` points, each with the byte up to which it is complete.
 
-    >>> database_path("sqlite:////data/mlflow.db")
-    PosixPath('/data/mlflow.db')
-    >>> database_path("http://127.0.0.1:5000") is None
-    True
+    A line with more points than `size` makes a group of its own.
+
+    >>> lines = [(10, {"values": {"a": 1, "b": 2}}), (20, {"values": {"a": 3}}), (30, {"values": {"a": 4}})]
+    >>> [(end, len(group)) for end, group in batches(lines, 3)]
+    [(20, 2), (30, 1)]
     """
-    return Path(tracking_uri.removeprefix(SQLITE)).absolute() if tracking_uri.startswith(SQLITE) else None
+    group: list[Mapping[str, Any]] = []
+    points = end = 0
+    for next_end, record in records:
+        if group and points + len(record["values"]) > size:
+            yield end, group
+            group, points = [], 0
+        group.append(record)
+        points += len(record["values"])
+        end = next_end
+    if group:
+        yield end, group
 
 
-@contextmanager
-def file_lock(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock on `path` (made where absent); other processes wait. Released when a process dies."""
-    with storage(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = path.open("a")
-    with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+def table_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as the JSON that MLflow's table view reads; a column that a row lacks is null there.
 
-
-def connect(settings: MlflowSettings) -> tuple[MlflowClient, str]:
-    """Client and id of the experiment; makes database and experiment where they are absent.
-
-    Safe to call from several processes at once on a database that does not exist yet.
+    >>> table_text([{"step": 0, "text": "a"}, {"step": 1, "score": 0.5}])
+    '{"columns": ["step", "text", "score"], "data": [[0, "a", null], [1, null, 0.5]]}'
     """
-    from mlflow import MlflowClient
-
-    database = database_path(settings.tracking_uri)
-    if database is None:
-        # a training step must not wait minutes for a server that is gone (MLflow's own default: 7 tries, 120 s each)
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-        client = MlflowClient(tracking_uri=settings.tracking_uri)
-        return client, _experiment(client, settings.experiment, settings.artifact_location)
-    with file_lock(database.with_name(database.name + ".lock")):
-        _make_database(database)
-        client = MlflowClient(tracking_uri=f"{SQLITE}{database}")
-        location = settings.artifact_location or database.with_name(f"{database.stem}.artifacts").as_uri()
-        return client, _experiment(client, settings.experiment, location)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    data = [[_cell(row.get(column)) for column in columns] for row in rows]
+    return json.dumps({"columns": columns, "data": data}, ensure_ascii=False)
 
 
-def _make_database(database: Path) -> None:
-    if database.exists() and database.stat().st_size > 0:
-        return
-    from mlflow import MlflowClient
+def picture_names(file: str) -> tuple[str, str]:
+    """Where the picture of a table's cell and its thumbnail lie among a run's artifacts.
 
-    for chatty in ("alembic", "mlflow.store.db.utils"):  # a line for each of the schema's versions
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-
-    unfinished = database.with_name(f".{database.name}.new")
-    unfinished.unlink(missing_ok=True)  # of a process that died here
-    MlflowClient(tracking_uri=f"{SQLITE}{unfinished}").search_experiments()  # the first call makes the schema
-    os.replace(unfinished, database)
-    connection = sqlite3.connect(database)
-    connection.execute("PRAGMA journal_mode=WAL")  # readers (the UI) and one writer no longer block each other
-    connection.close()
-
-
-def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return str(client.create_experiment(name, artifact_location=location))
-        except MlflowException:  # on a server another process may have made it since
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                raise
-    return str(found.experiment_id)
-
-
-def open_run(settings: MlflowSettings, folder: RunFolder, name: str, tags: Mapping[str, str]) -> MlflowRun:
-    """The MLflow run whose id the folder holds, set to running again; a new one where there is none.
-
-    A run that the store no longer has (another database, deleted) is made anew and all metrics are sent to it.
+    >>> picture_names("tables/completions/00000001_0_picture.png")
+    ('table_images/completions/00000001_0_picture.png', 'table_images/completions/00000001_0_picture.webp')
     """
-    from mlflow.exceptions import MlflowException
+    name = f"table_images/{file.removeprefix('tables/')}"
+    return name, f"{name.rpartition('.')[0]}.webp"
 
-    client, experiment_id = connect(settings)
-    state = folder.read_json(STATE) or {}
-    if state.get("tracking_uri") == settings.tracking_uri:
-        try:
-            client.update_run(state["run_id"], status="RUNNING")
-            run = MlflowRun(client, state["run_id"], folder, settings.tracking_uri)
-            run.set_tags(tags)
-            return run
-        except MlflowException as error:
-            log.warning("MLflow run %s cannot be continued (%s); a new one is started", state["run_id"], error)
-    created = client.create_run(experiment_id, run_name=name, tags=dict(tags))
-    run = MlflowRun(client, created.info.run_id, folder, settings.tracking_uri)
-    run.save_sent(0)
-    return run
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, Mapping) and value.get("type") == "picture":
+        full, small = picture_names(value["file"])
+        return {"type": "image", "filepath": full, "compressed_filepath": small}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON in a browser has no NaN
+    return value
 
 
 class MlflowRun:
@@ -156,56 +105,43 @@ class MlflowRun:
     Args:
         client: connected client.
         run_id: MLflow's id.
-        folder: holds mlflow.json: run id, address, and up to which byte metrics.jsonl was sent.
-        where: the tracking address, for messages.
     """
 
-    def __init__(self, client: MlflowClient, run_id: str, folder: RunFolder, where: str) -> None:
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         self.run_id = run_id
-        self.where = where
         self._client = client
-        self._folder = folder
-        self._sent = int((folder.read_json(STATE) or {}).get("sent_bytes", 0))
 
-    def failures(self) -> tuple[type[Exception], ...]:
-        """See `failures`."""
-        return failures()
+    def is_there(self) -> bool:
+        """Whether the store has the run and it is not deleted; raises where the store cannot be asked."""
+        from mlflow.exceptions import MlflowException
 
-    def save_sent(self, end_byte: int) -> None:
-        """Notes up to which byte metrics.jsonl was sent."""
-        self._sent = end_byte
-        state = {"run_id": self.run_id, "tracking_uri": self.where, "sent_bytes": end_byte}
-        self._folder.write_json(STATE, state)
+        try:
+            return bool(self._client.get_run(self.run_id).info.lifecycle_stage == "active")
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return False
+            raise
 
-    def send_metrics(self, path: Path) -> None:
-        """Sends the lines after the last sent one. A line sent twice is stored once: its time is part of it."""
+    def send_points(self, records: Sequence[Mapping[str, Any]]) -> int:
+        """Sends lines of metrics.jsonl; returns the number of points. A point sent twice is stored once."""
         from mlflow.entities import Metric
 
-        batch: list[Metric] = []
-        end = self._sent
-        for next_end, record in read_lines(path, start_byte=self._sent):
-            metrics = [
-                Metric(stored_name(k), v, record["time_ms"], record["step"]) for k, v in record["values"].items()
-            ]
-            if len(batch) + len(metrics) > MAX_METRICS:
-                self._send(batch, end)
-                batch = []
-            batch += metrics
-            end = next_end
-        self._send(batch, end)
-
-    def _send(self, batch: list[Any], end_byte: int) -> None:
-        for start in range(0, len(batch), MAX_METRICS):
-            self._client.log_batch(self.run_id, metrics=batch[start : start + MAX_METRICS])
-        if batch:
-            self.save_sent(end_byte)
+        points = [
+            Metric(stored_name(key), value, record["time_ms"], record["step"])
+            for record in records
+            for key, value in record["values"].items()
+        ]
+        for start in range(0, len(points), MAX_METRICS):
+            self._client.log_batch(self.run_id, metrics=points[start : start + MAX_METRICS])
+        return len(points)
 
     def log_params(self, values: Mapping[str, str]) -> None:
         """Logs parameters whose names the run does not have; long names and texts are cut to MLflow's limits."""
         from mlflow.entities import Param
 
         known = self._client.get_run(self.run_id).data.params
-        named = {stored_name(key)[:MAX_KEY]: value[:MAX_VALUE] for key, value in values.items()}
+        named = {stored_name(key): value[:MAX_VALUE] for key, value in values.items()}
         new = [Param(key, value) for key, value in named.items() if key not in known]
         for start in range(0, len(new), MAX_PARAMS):
             self._client.log_batch(self.run_id, params=new[start : start + MAX_PARAMS])
@@ -214,24 +150,62 @@ class MlflowRun:
         """Sets tags, replacing those of the same name."""
         from mlflow.entities import RunTag
 
-        if values:
-            self._client.log_batch(self.run_id, tags=[RunTag(key, str(value)) for key, value in values.items()])
+        tags = [RunTag(stored_name(key), str(value)[:MAX_VALUE]) for key, value in values.items()]
+        for start in range(0, len(tags), MAX_PARAMS):
+            self._client.log_batch(self.run_id, tags=tags[start : start + MAX_PARAMS])
 
-    def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Appends rows to tables/<name>.json; a column that a row lacks is empty there."""
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        data = {column: [row.get(column) for row in rows] for column in columns}
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # each append would draw one
-        self._client.log_table(self.run_id, data=data, artifact_file=f"tables/{name}.json")
+    def log_table(self, name: str, rows: Sequence[Mapping[str, Any]], pictures: Sequence[tuple[str, Path]]) -> None:
+        """Replaces tables/<name>.json by these rows, after uploading pictures (name in a cell, file) of new rows."""
+        for cell, path in pictures:
+            self._log_picture(path, *picture_names(cell))
+        path_there = f"tables/{name}.json"
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / f"{name}.json"
+            path.write_text(table_text(rows), encoding="utf-8")
+            self.log_artifact(path, "tables")
+        listed = json.loads(self._client.get_run(self.run_id).data.tags.get("mlflow.loggedArtifacts", "[]"))
+        entry = {"path": path_there, "type": "table"}
+        if entry not in listed:
+            self.set_tags({"mlflow.loggedArtifacts": json.dumps([*listed, entry])})
 
-    def log_image(self, key: str, image: Image, step: int) -> None:
-        """Adds a picture to the series `key`, which the UI shows with a slider over steps."""
-        self._client.log_image(self.run_id, image=image, key=key, step=step)
+    def log_image(self, path: Path, key: str, step: int, time_ms: int) -> None:
+        """Adds a picture to the series `key`, which the UI shows with a slider over steps.
+
+        Its name is made of what it is, not of chance as `MlflowClient.log_image` does, so that twice is once.
+        """
+        unique = uuid.uuid5(uuid.NAMESPACE_URL, f"{self.run_id}/{key}/{step}/{time_ms}")
+        name = f"images/{stored_name(key).replace('/', '~').replace(':', '_')}+step+{step}+timestamp+{time_ms}+{unique}"
+        self._log_picture(path, f"{name}.png", f"{name}+compressed.webp")
+        self.set_tags({"mlflow.loggedImages": "True"})
+
+    def _log_picture(self, path: Path, full: str, small: str) -> None:
+        from PIL import Image
+
+        with tempfile.TemporaryDirectory() as scratch, Image.open(path) as image:
+            image.save(Path(scratch) / Path(full).name)
+            image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+            image.save(Path(scratch) / Path(small).name)
+            self._client.log_artifacts(self.run_id, scratch, artifact_path=str(Path(full).parent))
 
     def log_artifact(self, path: Path, folder: str) -> None:
         """Copies a file to the run's artifacts."""
         self._client.log_artifact(self.run_id, str(path), artifact_path=folder or None)
 
-    def close(self, status: Status) -> None:
-        """Ends the run as FINISHED, FAILED or KILLED (interrupted: to be continued)."""
-        self._client.set_terminated(self.run_id, status=END[status])
+    def set_status(self, status: str) -> None:
+        """RUNNING again, or ended as FINISHED, FAILED or KILLED (interrupted: to be continued)."""
+        if status in END:
+            self._client.set_terminated(self.run_id, status=END[status])
+        else:
+            self._client.update_run(self.run_id, status=status)
+
+
+def find_or_create(client: MlflowClient, experiment_id: str, name: str, token: str, tags: Mapping[str, str]) -> str:
+    """Id of the run with this token; made where there is none.
+
+    A server may die between making a run and answering: the next try finds it instead of making a second one.
+    """
+    found = client.search_runs([experiment_id], f"tags.{TOKEN} = '{token}'", max_results=1)
+    if found:
+        return str(found[0].info.run_id)
+    created = client.create_run(experiment_id, run_name=name, tags={TOKEN: token, **tags})
+    return str(created.info.run_id)
