@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from o3v.benchmarks.judge.judging import Judge
 from o3v.benchmarks.question import ToJudge
-from o3v.tracking.run import write_atomically
+from o3v.endpoint.kept import KeptFiles, request_key
 
 
 @dataclass(frozen=True)
@@ -49,19 +46,12 @@ class KeptReplies:
 
     def key(self, request: ToJudge) -> str:
         """sha256 over the judge's name and the messages, 64 hex characters."""
-        text = json.dumps([self.name, [dict(message) for message in request.messages]], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def _place(self, key: str) -> Path:
-        return Path(self.folder) / key[:2] / f"{key}.json"
+        return request_key(self.name, [dict(message) for message in request.messages])
 
     def _read(self, key: str) -> str | None:
-        try:
-            reply = json.loads(self._place(key).read_text(encoding="utf-8"))["reply"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        reply = (KeptFiles(self.folder).read(key) or {}).get("reply")
         return reply if isinstance(reply, str) else None
 
     def _write(self, key: str, request: ToJudge, reply: str) -> None:
         kept = {"judge": self.name, "messages": [dict(message) for message in request.messages], "reply": reply}
-        write_atomically(self._place(key), json.dumps(kept, ensure_ascii=False) + "\n")
+        KeptFiles(self.folder).write(key, kept)

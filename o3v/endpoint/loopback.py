@@ -1,4 +1,4 @@
-"""A small server that speaks OpenAI's chat protocol and does as a script says."""
+"""A small server on this machine that speaks OpenAI's chat protocol, for measurements and tests."""
 
 from __future__ import annotations
 
@@ -15,13 +15,23 @@ Script = Callable[[dict[str, Any], int], tuple[int, Any, dict[str, str]]]
 
 
 def said(text: str | None) -> dict[str, Any]:
-    """A chat completion."""
+    """A chat completion.
+
+    >>> said("yes")["choices"][0]["message"]
+    {'content': 'yes'}
+    """
     return {"id": "1", "object": "chat.completion", "choices": [{"index": 0, "message": {"content": text}}]}
 
 
 @dataclass
 class Served:
-    """What the server saw."""
+    """What the server saw.
+
+    Attributes:
+        url: its address.
+        requests, headers, paths: of each request, in the order of arrival.
+        most_at_once: requests under way at a time.
+    """
 
     url: str
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -32,11 +42,12 @@ class Served:
 
 @contextmanager
 def serving(script: Script) -> Iterator[Served]:
-    """A server on a free port for the length of a block."""
+    """A server on a free port of the loopback address for the length of a block."""
     lock, now = threading.Lock(), [0]
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+        def do_POST(self) -> None:  # the name that the library calls
+            """Answer as the script says."""
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             with lock:
                 before = sum(body == other for other in served.requests)
@@ -48,14 +59,16 @@ def serving(script: Script) -> Iterator[Served]:
             status, answer, headers = script(body, before)
             with lock:
                 now[0] -= 1
-            text = answer if isinstance(answer, str) else json.dumps(answer)
+            self._send(status, answer if isinstance(answer, str) else json.dumps(answer), headers)
+
+        def _send(self, status: int, text: str, headers: dict[str, str]) -> None:
             self.send_response(status)
             for key, value in headers.items():
                 self.send_header(key, value)
             self.end_headers()
             self.wfile.write(text.encode())
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: Any) -> None:
             """Quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
