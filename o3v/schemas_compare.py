@@ -59,3 +59,25 @@ class CompareConfig:
     paths: PathsConfig = MISSING
     cluster: ClusterConfig = MISSING
     logger: Any = None
+
+
+@dataclass
+class BenchCoverageConfig:
+    """Root of conf/bench_coverage.yaml.
+
+    Attributes:
+        kinds: what is drawn, see `o3v.comparison.simulate.KINDS`.
+        seeds, videos: how many; every combination is simulated.
+        spreads: pairs of standard deviations of seed and video, the rest's being 1.
+        repeats: simulated studies a case.
+        seed: of the draws.
+        out: results.json, null for none.
+    """
+
+    kinds: list[str] = MISSING
+    seeds: list[int] = MISSING
+    videos: list[int] = MISSING
+    spreads: list[list[float]] = MISSING
+    repeats: int = MISSING
+    seed: int = MISSING
+    out: str | None = MISSING

@@ -130,7 +130,7 @@ def paired_differences(
         there = np.logical_or.reduce([side.there[metric] for pair in pseudo for side in pair])
         if not there.any():
             continue
-        spread = two_way(np.stack([(a.table[metric] - b.table[metric])[there] for a, b in pseudo]))
+        spread = two_way(np.stack([a.values(metric, there) - b.values(metric, there) for a, b in pseudo]))
         p_exchange = p_values.get(metric, float("nan"))
         p = float(np.fmax(spread.p, p_exchange))
         n = max(_applies(a, metric, len(common)) for a, _ in seeds)

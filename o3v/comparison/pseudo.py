@@ -30,14 +30,24 @@ class Pseudo:
     Attributes:
         names: the columns, then the numbers made of their means.
         numbers: name -> the number; nan without data.
-        table: name -> [C] pseudo-values, whose mean over all C videos is the number.
-        there: name -> [C] booleans: has the video a question that the number depends on.
+        pulls: name -> [V] how far each video pulls the number away from where it would be without it, summing to 0.
+        there: name -> [V] booleans: has the video a question that the number depends on.
     """
 
     names: tuple[str, ...]
     numbers: Mapping[str, float]
-    table: Mapping[str, np.ndarray]
+    pulls: Mapping[str, np.ndarray]
     there: Mapping[str, np.ndarray]
+
+    def values(self, name: str, videos: np.ndarray | None = None) -> np.ndarray:
+        """[C] pseudo-values, whose mean is the number.
+
+        Args:
+            name: of a number.
+            videos: [V] booleans, which C videos count, at least those that are there; None: those.
+        """
+        counted = self.there[name] if videos is None else videos
+        return self.numbers[name] + counted.sum() * self.pulls[name][counted]  # type: ignore[no-any-return]
 
 
 def pseudo_values(columns: Columns, videos: Sequence[str], derived: Derived) -> Pseudo:
@@ -50,26 +60,25 @@ def pseudo_values(columns: Columns, videos: Sequence[str], derived: Derived) -> 
 
     Example:
         >>> found = pseudo_values({"acc": np.array([1.0, 1.0, 0.0])}, ["a", "a", "b"], {})
-        >>> round(found.numbers["acc"], 4), found.table["acc"].round(4).tolist()
+        >>> round(found.numbers["acc"], 4), found.values("acc").round(4).tolist()
         (0.6667, [1.1111, 0.2222])
     """
     names = list(columns)
     table = np.stack([columns[name] for name in names], axis=1) if names else np.zeros((len(videos), 0))
     sums, counts = cluster_sums(table, videos)
-    n_videos = len(sums)
     with np.errstate(invalid="ignore", divide="ignore"):
         means = sums.sum(0) / counts.sum(0)
-        moved = np.where(counts > 0, (sums - counts * means) / counts.sum(0), 0.0)  # [C, K] influence of a video
+        pulled = np.where(counts > 0, (sums - counts * means) / counts.sum(0), 0.0)  # [V, K]
     numbers = dict(zip(names, means.tolist(), strict=True))
-    values = {name: means[k] + n_videos * moved[:, k] for k, name in enumerate(names)}
+    pulls = {name: pulled[:, k] for k, name in enumerate(names)}
     there: dict[str, np.ndarray] = {name: counts[:, k] > 0 for k, name in enumerate(names)}
     for name, function in derived.items():
         number, slopes = _linearised(function, names, means)
         used = np.abs(slopes) > 0
         numbers[name] = number
-        values[name] = number + n_videos * (moved[:, used] @ slopes[used])
+        pulls[name] = pulled[:, used] @ slopes[used]
         there[name] = np.logical_or.reduce(counts[:, used] > 0, axis=1)
-    return Pseudo((*names, *derived), numbers, values, there)
+    return Pseudo((*names, *derived), numbers, pulls, there)
 
 
 def _linearised(

@@ -171,7 +171,7 @@ def _mean_cell(numbers: _Numbers, keys: Sequence[str], metric: str) -> Cell | No
 
 
 def _one_run(found: Pseudo, metric: str) -> Spread:
-    return two_way(found.table[metric][found.there[metric]][None, :])
+    return two_way(found.values(metric)[None, :])
 
 
 def _judged(arms: Mapping[str, Mapping[str, Cell]], metrics: Sequence[str], rules: Rules) -> dict[str, dict[str, Cell]]:

@@ -9,13 +9,15 @@ This is the design of studies in which several readers judge the same cases, and
 MS_seed, MS_video, MS_rest of the table, and for the mean of its S x C values
 
     variance = (MS_video + max(MS_seed - MS_rest, 0)) / (S * C)
-    df = (S * C * variance)^2 / (MS_seed^2 / (S - 1) [where MS_seed > MS_rest] + MS_video^2 / (C - 1))
+    df = (S * C * variance)^2 / (known / (S - 1) + MS_video^2 / (C - 1))
+    known = MS_seed * min(MS_seed, 2 * max(MS_seed - MS_rest, 0))
 
 The expectation of MS_seed + MS_video - MS_rest is S * C times the true variance (Dorfman, Berbaum and Metz 1992; with
 cluster sums it is the two-way clustered estimate of Cameron, Gelbach and Miller 2011). The lower bound MS_video
-keeps the interval from ever being narrower than the one clustered by video alone when three seeds happen to agree, and
-the degrees of freedom take all of MS_seed, as Hillis (2007) does, not the part that is left after MS_rest. The
-interval is mean ± t(df) * sqrt(variance).
+keeps the interval from ever being narrower than the one clustered by video alone when three seeds happen to agree.
+Where the seeds differ, MS_seed at twice MS_rest or more, the degrees of freedom take all of MS_seed, as Hillis (2007)
+does, not the part that is left after MS_rest, which would hold less often; below that, `known` falls to 0 without a
+jump, so that no rounding decides. The interval is mean ± t(df) * sqrt(variance).
 
 Why not the two-way clustered normal interval itself: with few seeds it is far too narrow, because the variance between
 three seeds is known to two degrees of freedom only. `python -m o3v.bench coverage` simulates both; docs/compare.md has
@@ -84,7 +86,8 @@ def two_way(table: np.ndarray) -> Spread:
     ms_video = seeds * float(np.square(of_video).sum()) / (videos - 1)
     ms_rest = float(np.square(rest).sum()) / ((seeds - 1) * (videos - 1))
     total = ms_video + max(ms_seed - ms_rest, 0.0)
-    spent = ms_video**2 / (videos - 1) + (ms_seed**2 / (seeds - 1) if ms_seed > ms_rest else 0.0)
+    known = ms_seed * min(ms_seed, 2 * max(ms_seed - ms_rest, 0.0))
+    spent = ms_video**2 / (videos - 1) + known / (seeds - 1)
     df = total**2 / spent if spent > 0 else math.inf
     return _spread(mean, total / (seeds * videos), df, "seeds and videos")
 

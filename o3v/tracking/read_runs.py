@@ -15,6 +15,7 @@ from o3v.tracking.journal import METRICS
 from o3v.tracking.mlflow_database import connect
 from o3v.tracking.mlflow_store import failures
 from o3v.tracking.run import RunFolder, storage, write_atomically
+from o3v.tracking.study_runs import read_study_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,9 +32,8 @@ _PAGE = 1000
 def fetch_runs(settings: MlflowSettings, keys: Sequence[str], into: Path, patterns: Sequence[str]) -> dict[str, Path]:
     """Copies runs out of MLflow: answers, report, configuration, status, and the history of some metrics.
 
-    A run is found by its tag `run`, the name of its folder. Of several with the same
-    (a run that was started afresh) the finished one counts, else the newest. What an earlier call has copied of a
-    finished run is kept.
+    A run is found by its tag `run`, the name of its folder. Of several with the same one (started afresh)
+    the finished one counts, else the newest. What an earlier call has copied of a finished run is kept.
 
     Args:
         settings: the store.
@@ -63,14 +63,13 @@ def log_to_study(settings: MlflowSettings, study: RunFolder, paths: Sequence[Pat
 
     A study that was not submitted with MLflow has no such run; a store that cannot be reached is one warning.
     """
-    state = study.read_json("mlflow.json") or {}
-    run_id = state.get("study_id") or state.get("run_id")
-    if run_id is None:
+    runs = read_study_runs(study)
+    if runs is None:
         return False
     try:
         client, _ = connect(settings.store)
         for path in paths:
-            client.log_artifact(run_id, str(path), artifact_path=folder)
+            client.log_artifact(runs.study_id, str(path), artifact_path=folder)
     except failures() as error:
         log.warning("%s: the comparison is not in MLflow: %s", settings.tracking_uri, error)
         return False
