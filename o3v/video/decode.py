@@ -9,7 +9,7 @@ of pictures and decoding up to the last wanted frame. Where a seek lands late (M
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -22,6 +22,7 @@ from PIL import Image, ImageOps
 
 from o3v.errors import MediaError
 from o3v.video.index import FrameIndex, Tick, build_index, frame_rate, packet_index, packets_until_damage
+from o3v.video.parallel import free_threads, in_order
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -29,8 +30,15 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
     Shown = tuple[int, VideoFrame]  # presentation tick and frame
+    Picture = tuple[float, np.ndarray]  # presentation time in seconds, [H, W, 3] uint8 RGB
 
 logger = logging.getLogger(__name__)
+
+THRIFTY_CODECS = frozenset({"h264"})
+"""Whose decoder leaves out exactly the frames that no other refers to (nal_ref_idc 0), each by itself."""
+
+LONG_WORK_PX = 100_000_000
+"""Pixels to decode above which further threads pay for opening the file again: about 0.1 s of one core."""
 
 END_TOLERANCE_S = 1.0
 """Annotated times may pass the last frame's end by rounding; further out, the moment is not in the file."""
@@ -62,8 +70,9 @@ class VideoInfo:
 class Video:
     """An open, indexed video. Made by `open_video`; holds the file open until its block ends."""
 
-    def __init__(self, path: Path, container: InputContainer, stream: VideoStream) -> None:
+    def __init__(self, path: Path, container: InputContainer, stream: VideoStream, threads: int) -> None:
         self.path = path
+        self._threads = threads
         self._container = container
         self._stream = stream
         self.index = packet_index(container, stream) or _decoded_index(path)
@@ -108,8 +117,8 @@ class Video:
         wanted = sorted({self._pts_at(time_s) for time_s in times_s})
         done = 0
         if self.index.seekable:
-            for pts, frame in self._seeking(wanted):
-                yield self._output(pts, frame)
+            for picture in self._by_groups(wanted):
+                yield picture
                 done += 1
         if done < len(wanted):
             logger.debug("%s: decoding from the start (%d of %d frames by seeking)", self.path, done, len(wanted))
@@ -122,38 +131,57 @@ class Video:
             raise MediaError(self.path, f"no frame at {time_s:.2f} s: the video ends at {self.index.end_s:.2f} s")
         return self.index.pts_at(time_s)
 
-    def _output(self, pts: int, frame: VideoFrame) -> tuple[float, np.ndarray]:
+    def _output(self, pts: int, frame: VideoFrame) -> Picture:
         try:
             return float(pts * self.index.time_base), _upright_rgb(frame)
         except av.FFmpegError as error:
             raise MediaError(self.path, f"no RGB picture ({type(error).__name__})") from error
 
-    def _seeking(self, wanted: list[int]) -> Iterator[Shown]:
-        """Wanted frames group by group; stops for good at the first that does not come out."""
-        for key, group in groupby(wanted, key=self.index.key_before):
-            in_group = list(group)
-            if not self._seek(key):
+    def _by_groups(self, wanted: list[int]) -> Iterator[Picture]:
+        """Wanted frames group by group, of several at once where that pays; stops at the first that does not come."""
+        groups = [list(group) for _, group in groupby(wanted, key=self.index.key_before)]
+        threads = min(self._threads, len(groups)) if self._work_px(groups) > LONG_WORK_PX else 1
+        found = [0] * len(groups)
+        for number, picture in (
+            in_order(groups, threads, self._group_decoder) if threads > 1 else self._one_by_one(groups)
+        ):
+            if any(found[i] < len(groups[i]) for i in range(number)):
                 return
-            found = 0
-            for frame in _decoded(self._container, self._stream):
-                if frame.pts is None or frame.pts < in_group[found]:
-                    continue
-                if frame.pts > in_group[found]:
-                    return
-                yield frame.pts, frame
-                found += 1
-                if found == len(in_group):
-                    break
-            if found < len(in_group):
-                return
+            found[number] += 1
+            yield picture
 
-    def _seek(self, key: int) -> bool:
-        """Go to a keyframe; False where the container cannot. Landing late shows as wanted frames that do not come."""
-        try:
-            self._container.seek(int(self.index.key_pts[key]), stream=self._stream)
-        except av.FFmpegError:
-            return False
-        return True
+    def _one_by_one(self, groups: list[list[int]]) -> Iterator[tuple[int, Picture]]:
+        for number, group in enumerate(groups):
+            for pts, frame in self._frames_of_group(self._container, self._stream, group):
+                yield number, self._output(pts, frame)
+
+    @contextmanager
+    def _group_decoder(self) -> Iterator[Callable[[list[int]], Iterator[Picture]]]:
+        """A decoder of its own for a thread."""
+        with _opened(self.path) as (container, stream):
+
+            def pictures(group: list[int]) -> Iterator[Picture]:
+                for pts, frame in self._frames_of_group(container, stream, group):
+                    yield self._output(pts, frame)
+
+            yield pictures
+
+    def _work_px(self, groups: list[list[int]]) -> int:
+        """Pixels to decode: those of all frames from each group's keyframe to its last wanted frame."""
+        keys = [self.index.key_pts[self.index.key_before(group[0])] for group in groups]
+        first, last = np.searchsorted(self.index.pts, (keys, [group[-1] for group in groups]))
+        return int(np.maximum(last - first + 1, 1).sum()) * (self._stream.width or 0) * (self._stream.height or 0)
+
+    def _frames_of_group(self, container: InputContainer, stream: VideoStream, wanted: list[int]) -> Iterator[Shown]:
+        """Wanted frames of one group in order, first without decoding what no frame needs, then, if need be, with."""
+        key_pts = int(self.index.key_pts[self.index.key_before(wanted[0])])
+        found = 0
+        for thrifty in (True, False) if stream.codec_context.name in THRIFTY_CODECS else (False,):
+            if found == len(wanted) or not _seek(container, stream, key_pts):
+                return
+            for shown in _matched(_decoded(container, stream, frozenset(wanted) if thrifty else None), wanted[found:]):
+                found += 1
+                yield shown
 
     def _from_start(self, wanted: list[int], given: int | None) -> Iterator[tuple[float, np.ndarray]]:
         """Decode everything; for each wanted tick the last decodable frame at or before it, unless just `given`."""
@@ -168,14 +196,18 @@ class Video:
 
 
 @contextmanager
-def open_video(path: Path) -> Iterator[Video]:
+def open_video(path: Path, threads: int | None = None) -> Iterator[Video]:
     """Open and index a video for the length of a `with` block.
+
+    Args:
+        path: the file.
+        threads: groups of pictures decoded at once; None for what is free (`free_threads`). Frames do not depend on it.
 
     Raises:
         MediaError: missing, empty or unreadable file, no video stream, no frame.
     """
     with _opened(path) as (container, stream):
-        yield Video(path, container, stream)
+        yield Video(path, container, stream, free_threads() if threads is None else threads)
 
 
 def probe(path: Path) -> VideoInfo:
@@ -188,13 +220,16 @@ def probe(path: Path) -> VideoInfo:
         return video.info()
 
 
-def decode_at(path: Path, times_s: Sequence[float]) -> tuple[list[np.ndarray], tuple[float, ...]]:
+def decode_at(
+    path: Path, times_s: Sequence[float], threads: int | None = None
+) -> tuple[list[np.ndarray], tuple[float, ...]]:
     """The frames on the screen at the wanted times, each once, in ascending order.
 
     Args:
         path: the video.
         times_s: seconds on the stream's timeline, in any order. The frame at t is the last one presented at or before
             t (plus half a tick); before the first frame it is the first, up to 1 s after the end the last.
+        threads: as in `open_video`.
 
     Returns:
         [H, W, 3] uint8 RGB frames in original size, and the true presentation time of each.
@@ -202,7 +237,7 @@ def decode_at(path: Path, times_s: Sequence[float]) -> tuple[list[np.ndarray], t
     Raises:
         MediaError: the file cannot be read, or a wanted frame cannot be had.
     """
-    with open_video(path) as video:
+    with open_video(path, threads) as video:
         pairs = list(video.frames_at(times_s))
     return [frame for _, frame in pairs], tuple(time_s for time_s, _ in pairs)
 
@@ -253,15 +288,47 @@ def _video_stream(path: Path, container: InputContainer) -> VideoStream:
         raise MediaError(path, "no video stream")
     if stream.codec_context is None:
         raise MediaError(path, "no decoder for its video stream")
-    # One thread: loader workers already use the cores, and short clips only lose by starting threads.
+    # One thread a decoder: several groups at once gain more, and short clips only lose by starting threads.
     stream.codec_context.thread_count = 1
     stream.thread_type = "NONE"
     return stream
 
 
-def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """Frames in presentation order from the current position; damaged packets and frames are passed over."""
+def _seek(container: InputContainer, stream: VideoStream, key_pts: int) -> bool:
+    """Go to a keyframe; False where the container cannot. Landing late shows as wanted frames that do not come."""
+    try:
+        container.seek(key_pts, stream=stream)
+    except av.FFmpegError:
+        return False
+    return True
+
+
+def _matched(frames: Iterator[VideoFrame], wanted: list[int]) -> Iterator[Shown]:
+    """The wanted frames among those that come, up to the first that does not."""
+    waiting = iter(wanted)
+    pts = next(waiting, None)
+    for frame in frames:
+        if pts is None or (frame.pts is not None and frame.pts > pts):
+            return
+        if frame.pts == pts:
+            yield pts, frame
+            pts = next(waiting, None)
+            if pts is None:
+                return
+
+
+def _decoded(
+    container: InputContainer, stream: VideoStream, only: frozenset[int] | None = None
+) -> Iterator[VideoFrame]:
+    """Frames in presentation order from the current position; damaged packets and frames are passed over.
+
+    Args:
+        container: stands at a keyframe.
+        stream: of it.
+        only: ticks of the frames that matter; others that no frame refers to are then not decoded. None decodes all.
+    """
     for packet in packets_until_damage(container, stream):
+        stream.codec_context.skip_frame = "DEFAULT" if only is None or packet.pts in only else "NONREF"
         yield from _frames_of(stream, packet)
         if packet.size == 0:
             return

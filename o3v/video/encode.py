@@ -50,6 +50,46 @@ def write_video(
         raise StorageError(f"{path}: cannot write ({error.strerror or error})") from error
 
 
+def repeat_video(path: Path, source: Path, repeats: int) -> None:
+    """Writes a long film by repeating a short one's packets at later times: nothing is encoded again.
+
+    Args:
+        path: the MP4; appears only when it is whole.
+        source: an MP4 of `write_video`, which starts with a key frame; its pictures come `repeats` times.
+        repeats: at least 1.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _remux(temporary, source, repeats)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot write ({error.strerror or error})") from error
+
+
+def _remux(path: Path, source: Path, repeats: int) -> None:
+    with (
+        av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as sink,
+        av.open(str(source)) as film,
+    ):
+        inside = film.streams.video[0]
+        outside = sink.add_stream_from_template(inside)
+        length = sum(packet.duration or 0 for packet in film.demux(inside) if packet.size)
+        for number in range(repeats):
+            film.seek(0, stream=inside)
+            for packet in film.demux(inside):
+                if packet.dts is not None and packet.pts is not None:
+                    packet.pts, packet.dts = packet.pts + number * length, packet.dts + number * length
+                    packet.stream = outside
+                    sink.mux(packet)
+
+
 def even(frame: np.ndarray) -> np.ndarray:
     """Repeats the last row and column of an image with an odd height or width.
 

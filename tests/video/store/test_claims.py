@@ -33,7 +33,10 @@ def test_one_of_many_gets_it(tmp_path: Path):
 
 
 def test_a_dead_holder_is_known_at_once(tmp_path: Path):
-    code = "import sys; from pathlib import Path; from o3v.video.store.claims import Claims; Claims(99, 99).take(Path(sys.argv[1]))"
+    code = (
+        "import sys; from pathlib import Path; from o3v.video.store.claims import Claims\n"
+        "Claims(99, 99).take(Path(sys.argv[1]))"
+    )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.claim")], check=True, timeout=60)
     watch = Claims(9999, 9999).watch(tmp_path / "a.claim")
     assert watch.lapsed()
