@@ -57,7 +57,7 @@ def _text(value: Any) -> str:
 
 
 def _escaped(text: str) -> str:
-    """For single quotes in Hydra's grammar: backslashes count only before a quote, and interpolation is switched off."""
+    """For single quotes in Hydra's grammar, where backslashes count only before a quote."""
     import re
 
     quoted = re.sub(r"(\\*)'", lambda found: found.group(1) * 2 + "\\'", text)

@@ -17,19 +17,34 @@ from o3v.cli import conf_folder
 from o3v.config import ROOTS, register_schemas, resolve
 from o3v.config_check import Composed, check_configuration, compose_root
 from o3v.errors import DataError
+from o3v.study import read_study, study_names
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONF = conf_folder()
 HYDRA_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 
 # Values that a root leaves to the command line.
-GIVEN = {"answer": ["video=clip.mp4", "question=what"], "paired": ["a=a.jsonl", "b=b.jsonl"]}
+GIVEN = {
+    "answer": ["video=clip.mp4", "question=what"],
+    "compare": ["study=shapes_rewards"],
+    "study": ["experiment=shapes_rewards"],
+    "paired": ["a=a.jsonl", "b=b.jsonl"],
+    "curate": ["rows=r.jsonl", "media_root=videos"],
+    "sync": ["folder=outputs"],
+}
 
 # Constructor arguments that an entry point adds when it builds the class.
 RUNTIME_ARGUMENTS: dict[str, set[str]] = {"o3v.benchmarks.shapes.ShapesBenchmark": {"dataset"}}
 
 # Folders of experiments/ that are made by a root of their own instead of a file in conf/experiment.
-OWN_ROOT = {"tiny_base": "pretrain", "demo": "demo", "step_cost": "bench_step", "step_cost_gpu": "bench_gpu_step"}
+OWN_ROOT = {
+    "tiny_base": "pretrain",
+    "demo": "demo",
+    "step_cost": "bench_step",
+    "step_cost_gpu": "bench_gpu_step", "decoding": "bench_video",
+    "curation": "bench_curation",
+    "data_check": "bench_check",
+}
 
 
 def groups_of(root: str) -> list[str]:
@@ -45,7 +60,10 @@ def options_of(group: str) -> list[str]:
 
 def root_of_experiment(name: str) -> str:
     """The root for which an experiment is meant, from the command in its head."""
-    command = re.search(r"# Run:\s+python -m o3v\.(\w+)", (CONF / "experiment" / f"{name}.yaml").read_text())
+    text = (CONF / "experiment" / f"{name}.yaml").read_text()
+    if re.search(rf"# Run:.* python -m launchers\.submit study={name}\b", text):
+        return "study"
+    command = re.search(rf"# Run:.* python -m o3v\.(\w+) (-m )?experiment={name}\b", text)
     assert command, f"conf/experiment/{name}.yaml: a line '# Run: python -m o3v.ROOT experiment={name}' is missing"
     return command.group(1)
 
@@ -56,8 +74,13 @@ def cases() -> list[tuple[str, str]]:
     for root in ROOTS:
         for group in groups_of(root):
             if group != "experiment":
-                found += [(root, f"{group}={option}") for option in options_of(group)]
+                found += [(root, f"{group}={option}") for option in options_of(group) if not is_frames(group, option)]
     return found + [(root_of_experiment(name), f"experiment={name}") for name in options_of("experiment")]
+
+
+def is_frames(group: str, option: str) -> bool:
+    """Whether an option only says how a benchmark's own media are read; it is composed with that benchmark."""
+    return group == "data" and "dataset" not in resolve(composed("answer", f"data={option}").cfg)["data"]
 
 
 def composed(root: str, override: str) -> Composed:
@@ -135,8 +158,18 @@ def test_every_experiment_has_its_page_and_back() -> None:
     pages = {path.parent.name for path in (ROOT / "experiments").glob("*/README.md")}
     folders = {path.name for path in (ROOT / "experiments").glob("*") if path.is_dir()}
     assert pages == folders
-    assert set(options_of("experiment")) | (set(OWN_ROOT) & folders) == pages
+    assert set(study_names()) | (set(OWN_ROOT) & folders) == pages
     assert set(OWN_ROOT.values()) <= set(ROOTS)
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_every_study_becomes_runs(name: str, tmp_path: Path) -> None:
+    places = [f"paths.{key}={tmp_path / key}" for key in ("data_root", "benchmark_root", "output_dir")]
+    study = read_study(name, [*places, "cluster=slurm_1x8"])
+    assert study.baseline in study.arms
+    assert set(study.published) <= set(study.arms)
+    assert all(study.members[arm, seed] for arm in study.arms for seed in study.seeds)
+    assert all(run.resources["kind"] == "slurm" for run in study.runs.values())
 
 
 @pytest.mark.parametrize("name", [name for name in options_of("cluster") if name.startswith("slurm")])
@@ -148,5 +181,5 @@ def test_a_slurm_cluster_reaches_the_launcher(name: str) -> None:
         cfg = compose("train", [f"cluster={name}", "cluster.account=a1"], return_hydra_config=True)
     launcher = cfg.hydra.launcher
     assert launcher._target_.endswith("SlurmLauncher")
-    shared = set(cfg.cluster) - {"kind"}
+    shared = set(cfg.cluster) - {"kind", "setup", "sbatch"}  # tests/launchers/test_resources.py looks at these two
     assert {key: launcher[key] for key in shared} == {key: cfg.cluster[key] for key in shared}
