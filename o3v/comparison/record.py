@@ -33,7 +33,7 @@ def write_files(report: Report, page: str | None, folder: Path) -> dict[str, Pat
     if page is not None:
         texts["index.html"] = page
     for name, text in texts.items():
-        write_atomically(folder / name, text)
+        write_atomically(folder / name, _readable(text))
     return {name: folder / name for name in texts}
 
 
@@ -53,8 +53,8 @@ def write_record(report: Report, folder: Path) -> None:
     """
     readme = folder / "README.md"
     old = readme.read_text(encoding="utf-8") if readme.is_file() else _begun(report)
-    new = with_results(old, markdown(report), str(readme))
-    write_atomically(folder / "results.json", json_text(report))
+    new = with_results(old, _readable(markdown(report)), str(readme))
+    write_atomically(folder / "results.json", _readable(json_text(report)))
     write_atomically(readme, new)
 
 
@@ -80,6 +80,11 @@ def with_results(text: str, results: str, place: str) -> str:
     if not begin or not end or BEGIN in rest or END in after or END in before:
         raise DataError(f"{place}: wanted one line {BEGIN} and one line {END} after it")
     return f"{before}{BEGIN}\n{results}{END}{after}"
+
+
+def _readable(text: str) -> str:
+    """A text that a file can hold: half a character, as a path or a model may have, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _begun(report: Report) -> str:
