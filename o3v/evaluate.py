@@ -30,7 +30,7 @@ WHERE = ("workers", "shard")
 """Keys that say how a run is spread over processes, not what it computes."""
 
 
-@command(config_name="evaluate")
+@command(config_name="evaluate", stoppable=True)
 def main(cfg: DictConfig) -> float | None:
     """Answer, score, compare with the trivial baselines; returns the mean total reward, or the first number shown."""
     from pathlib import Path
@@ -50,12 +50,15 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     from o3v.benchmarks.shards import read_shard
     from o3v.config import build
     from o3v.runs import open_run
+    from o3v.training.world import check_one_task
 
     if cfg.predictions is not None:
         from o3v.saved import score_saved
 
         return score_saved(cfg)
     _check_workers(cfg)
+    if cfg.shard is None:
+        check_one_task()
     build(cfg, "voting").check(cfg.rollout.temperature)
     build(cfg, "model").check(cfg.checkpoint)
     build(cfg, "benchmark").check()
@@ -216,14 +219,18 @@ def _answer(cfg: DictConfig, exam: Exam, folder: Path, console: Console | None, 
     """Answer what is left; the model is loaded only if there is something."""
     from o3v.benchmarks.runner import run_benchmark
     from o3v.benchmarks.shards import ALONE, read_folder
+    from o3v.reading import clip_reader, save_store_metrics
     from o3v.respond import respondent_of
 
     done = read_folder(folder)
     mine = (shard or ALONE).pick(exam.questions)
     if all(question.id in done for question in mine):
         return list(done.values())
-    respondent = respondent_of(cfg, folder, shard or ALONE)
-    return run_benchmark(exam, respondent, folder, cfg.batch_size, console, shard or ALONE)
+    reader = clip_reader(cfg)
+    respondent = respondent_of(cfg, reader, folder, shard or ALONE)
+    records = run_benchmark(exam, respondent, folder, cfg.batch_size, console, shard or ALONE)
+    save_store_metrics(reader, folder, (shard or ALONE).index)
+    return records
 
 
 def _check_workers(cfg: DictConfig) -> None:
@@ -264,7 +271,11 @@ def _write_scaling(cfg: DictConfig, benchmark: Any, records: Sequence[Record], f
 
 
 def _track(run: Run, report: Report, records: Sequence[Record], label: str) -> None:
-    run.tracker.metrics({f"eval/{name}": e.value for name, e in report.results[label].items()}, 0)
+    from o3v.reading import saved_store_metrics
+
+    scores = {f"eval/{name}": e.value for name, e in report.results[label].items()}
+    store = {f"eval/{name}": value for name, value in saved_store_metrics(run.folder.path).items()}
+    run.tracker.metrics(scores | store, 0)
     rows: list[Mapping[str, Any]] = [
         {"sample": r.sample_id, "task": r.task, "text": r.text, **r.scores} for r in records
     ]

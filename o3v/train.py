@@ -1,6 +1,7 @@
 """Train one stage: `python -m o3v.train` (SFT) or `python -m o3v.train objective=gspo` (RL).
 
-The same command started again continues an interrupted run and skips a finished one.
+The same command started again continues an interrupted run and skips a finished one. SIGTERM and SIGUSR2 save the
+state at the end of the step, see `o3v.stop`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from lightning import Callback
     from torch import Tensor
 
+    from o3v.data.mix import MixOrder
+    from o3v.data.order import Grouping
+    from o3v.data.prepare import Preparer
     from o3v.data.stream import SampleStream
     from o3v.models.policy import Encoded, Policy
     from o3v.runs import Run
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
     from o3v.training.learner import Learner
 
 
-@command(config_name="train")
+@command(config_name="train", stoppable=True)
 def main(cfg: DictConfig) -> float | None:
     """Compose, build, run; returns the reward (RL) or loss (SFT) of the last batch."""
     result = run(cfg)
@@ -37,9 +41,12 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     """The stage of a configuration: done now, continued, or its result if it is finished."""
     from o3v.config import build, resolve
     from o3v.runs import open_run
+    from o3v.training.world import check_tasks
 
+    check_tasks(cfg.trainer.lightning)
     build(cfg, "model").check(cfg.init_from)
-    opened = open_run(cfg.name, resolve(cfg), build(cfg, "logger"), again=cfg.again)
+    config = resolve(cfg) | {"global_batch": build(cfg, "trainer").global_batch}
+    opened = open_run(cfg.name, config, build(cfg, "logger"), again=cfg.again)
     return opened.result if opened.result is not None else opened.complete(lambda: train(cfg, opened))
 
 
@@ -48,13 +55,17 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
     from o3v.config import build
     from o3v.data.faults import FaultLog
     from o3v.data.mix_report import MixCount
+    from o3v.data.prepare import Preparer
     from o3v.data.stream import BatchLoader
     from o3v.models.load import save_policy
+    from o3v.reading import clip_reader, store_metrics
     from o3v.replay.files import RolloutFile
+    from o3v.training.boundary import TellProgress
     from o3v.training.fit import fit
     from o3v.training.learner import Learner
     from o3v.training.module import GroundingModule
     from o3v.training.report import Report
+    from o3v.training.store_report import StoreReport
 
     objective, settings = build(cfg, "objective"), build(cfg, "trainer")
     for warning in objective.warnings(settings.prompts_per_device, cfg.rollout.group_size):
@@ -66,8 +77,10 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
     faults = FaultLog(run.faults, cfg.data.dataset.max_fault_share, len(samples) + len(dataset.faults))
     for fault in dataset.faults:
         faults.record(fault)
+    order, grouping = _order(cfg, samples), build(cfg, "data.grouping")
     policy, reference = _load(cfg, objective)
-    stream = _stream(cfg, samples, policy, settings)
+    reader = clip_reader(cfg)
+    stream = _stream(cfg, grouping, order, samples, Preparer(reader, policy.family), settings)
     learner = Learner(
         policy,
         reference,
@@ -82,10 +95,16 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
     rollouts = RolloutFile(run.rollouts) if settings.save_rollouts else None
     counts = MixCount(loader)
     report = Report(run.tracker, faults, settings.show_every, settings.show_completions, rollouts, counts)
-    trainer = fit(module, loader, settings, run.states, [*_guards(learner, settings), report])
+    progress = TellProgress(run.folder.path)
+    store = StoreReport(run.tracker, lambda: store_metrics(reader))
+    trainer = fit(module, loader, settings, run.states, [*_guards(learner, settings), report, store, progress])
     if trainer.is_global_zero:
         save_policy(policy, run.model)
-    return {"model": str(run.model), "batches": module.batches_done, "cpu_s": run.cpu_s()} | report.summary()
+    return (
+        {"model": str(run.model), "batches": module.batches_done, "cpu_s": run.cpu_s()}
+        | report.summary()
+        | store.counts()
+    )
 
 
 def _load(cfg: DictConfig, objective: Any) -> tuple[Policy, Policy | None]:
@@ -121,23 +140,34 @@ def _guards(learner: Learner, settings: TrainerSettings) -> list[Callback]:
     return [ParityGuard(learner, score, settings.parity_prompts, settings.parity_tolerance)]
 
 
-def _stream(cfg: DictConfig, samples: list[Any], policy: Policy, settings: TrainerSettings) -> SampleStream:
+def _order(cfg: DictConfig, samples: list[Any]) -> MixOrder:
+    """The mix's order; mistakes in it are told before a model is loaded."""
+    from o3v.config import build
+    from o3v.data.mix_report import mix_rows, mix_text
+
+    order: MixOrder = build(cfg, "data.mix").order(samples, cfg.seed)
+    log.info("the mix, an epoch:\n%s", mix_text(mix_rows(order)))
+    return order
+
+
+def _stream(
+    cfg: DictConfig,
+    grouping: Grouping,
+    order: MixOrder,
+    samples: list[Any],
+    prepare: Preparer,
+    settings: TrainerSettings,
+) -> SampleStream:
     """The run's batches: the mix's order in groups, prepared for this model."""
     from o3v.config import build
     from o3v.data.lengths import sample_lengths
-    from o3v.data.mix_report import mix_rows, mix_text
-    from o3v.data.prepare import Preparer
     from o3v.data.schedule import Schedule
     from o3v.data.stream import SampleStream
 
-    order, grouping = build(cfg, "data.mix").order(samples, cfg.seed), build(cfg, "data.grouping")
-    log.info("the mix, an epoch:\n%s", mix_text(mix_rows(order)))
-    prepare = Preparer(build(cfg, "data.reader"), policy.family)
-    batch_size = settings.prompts_per_device * settings.world_size
-    schedule = Schedule.even(batch_size, settings.total_batches(order.epoch_length))
+    schedule = Schedule.even(settings.global_batch, settings.total_batches(order.epoch_length))
     lengths = None
     if grouping.needs_lengths:
-        lengths = sample_lengths(cfg.data.lengths_folder, samples, build(cfg, "data.reader"), policy.family.factor)
+        lengths = sample_lengths(cfg.data.lengths_folder, samples, build(cfg, "data.reader"), prepare.family.factor)
     return SampleStream(
         samples=samples,
         batches=grouping.batches(order, lengths, schedule),

@@ -13,6 +13,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from o3v.stop import Interrupted, catch_signals, current_stop
+
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
@@ -46,7 +48,12 @@ class Worker:
         sys.stdout = sys.stderr = self.log.open("a", buffering=1, encoding="utf-8")
         form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=form)
-        self.work(self.config, f"{self.index}/{self.count}")
+        with catch_signals() as stop:
+            try:
+                self.work(self.config, f"{self.index}/{self.count}")
+            except Interrupted as interrupted:
+                logging.info("%s", interrupted)
+                stop.hand_over()
 
 
 def end_with_parent() -> None:
@@ -69,7 +76,7 @@ def run_workers(
     total: int,
     console: Console | None,
 ) -> None:
-    """Start the workers, show how many records their files hold, wait; stop all when one fails.
+    """Start the workers, show how many records their files hold, wait; stop all when one fails or a signal asks to.
 
     Args:
         work: importable function, called in each process with the configuration and its K/N.
@@ -81,7 +88,9 @@ def run_workers(
 
     Raises:
         UserError: a worker failed; names its log and gives its last line.
+        Interrupted: a signal asked to stop; each worker has ended after the batch that it was at.
     """
+    from o3v.benchmarks.runner import count_lines
     from o3v.errors import UserError
 
     workers = [Worker(work, config, index, count, folder / f"worker-{index}.log") for index in range(count)]
@@ -89,19 +98,15 @@ def run_workers(
     try:
         _watch(processes, folder, total, console)
         failed = [worker for worker, process in zip(workers, processes, strict=True) if process.exitcode]
+        stopped = current_stop().requested and any(process.exitcode != 0 for process in processes)
     finally:
         for process in processes:
             process.terminate()
             process.join()
+    if stopped:
+        raise Interrupted(f"{folder}: {min(count_lines(folder), total)} of {total} questions are answered")
     for worker in failed:
         raise UserError(f"worker {worker.index} of {count} failed; {worker.log} says why: {_last_line(worker.log)}")
-
-
-def count_lines(folder: Path) -> int:
-    """Complete lines in the folder's files of records."""
-    from o3v.benchmarks.shards import record_files
-
-    return sum(path.read_bytes().count(b"\n") for path in record_files(folder))
 
 
 def _start(worker: Worker) -> BaseProcess:
@@ -111,13 +116,13 @@ def _start(worker: Worker) -> BaseProcess:
 
 
 def _watch(processes: list[BaseProcess], folder: Path, total: int, console: Console | None) -> None:
-    """Until all have ended, or one has failed."""
-    from o3v.benchmarks.runner import progress_bar
+    """Until all have ended, one has failed, or a signal asks to stop."""
+    from o3v.benchmarks.runner import count_lines, progress_bar
 
     with progress_bar(console) as progress:
         bar = progress.add_task(folder.name, total=total)
         while any(process.is_alive() for process in processes):
-            if any(process.exitcode for process in processes):
+            if current_stop().requested or any(process.exitcode for process in processes):
                 return
             progress.update(bar, completed=min(count_lines(folder), total))
             time.sleep(_POLL_S)

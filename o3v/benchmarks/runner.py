@@ -21,8 +21,10 @@ from rich.text import Text
 from o3v.benchmarks.exam import Exam
 from o3v.benchmarks.question import Question
 from o3v.benchmarks.records import Identity, Record, cut_partial_line, make_record, to_line
-from o3v.benchmarks.shards import ALONE, Shard, read_folder
+from o3v.benchmarks.shards import ALONE, Shard, read_folder, record_files
 from o3v.errors import ConfigError, MediaError, StorageError
+from o3v.stop import Interrupted, current_stop
+from o3v.tracking.progress import ProgressFile
 from o3v.types import BoxScale, Prompt
 
 log = logging.getLogger(__name__)
@@ -82,6 +84,7 @@ def run_benchmark(
         ConfigError: batch size below 1; the folder holds records of another model, run or seed.
         DataError: a broken line in a file.
         StorageError: the file cannot be written, or another process is writing it.
+        Interrupted: a signal asked to stop, see `o3v.stop`; looked at after each batch.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size={batch_size}: must be at least 1")
@@ -93,6 +96,7 @@ def run_benchmark(
         left = [question for question in mine if question.id not in done]
         if len(left) < len(mine):
             log.info("%s: %d of %d answers are there already", path, len(mine) - len(left), len(mine))
+        told = ProgressFile(folder, len(exam.questions), "questions")
         with progress_bar(console) as progress:
             bar = progress.add_task(folder.name, total=len(mine), completed=len(mine) - len(left))
             for batch in _prepared(left, respondent.prepare, batch_size):
@@ -101,8 +105,26 @@ def run_benchmark(
                     _append(handle, record)
                     progress.advance(bar)
                 os.fsync(handle.fileno())
+                told.tell(lambda: _answered(folder, len(exam.questions)))
+                _stop_if_asked(folder, sum(question.id in done for question in mine), len(mine))
+        told.tell(lambda: _answered(folder, len(exam.questions)), force=True)
     ids = exam.by_id
     return [done[key] for key in sorted(done) if key in ids]
+
+
+def count_lines(folder: Path) -> int:
+    """Complete lines in the folder's files of records."""
+    return sum(path.read_bytes().count(b"\n") for path in record_files(folder))
+
+
+def _answered(folder: Path, total: int) -> int:
+    """Answers of all workers; the merged file and theirs are both there for a moment."""
+    return min(count_lines(folder), total)
+
+
+def _stop_if_asked(folder: Path, done: int, total: int) -> None:
+    if current_stop().requested and done < total:
+        raise Interrupted(f"{folder}: {done} of {total} questions are answered")
 
 
 def progress_bar(console: Console | None) -> Progress:

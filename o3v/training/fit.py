@@ -16,10 +16,13 @@ from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
 
 from o3v.data.stream import BatchLoader
 from o3v.errors import ConfigError
+from o3v.stop import current_stop
+from o3v.training.boundary import Boundary
 from o3v.training.learner import PassSettings
 from o3v.training.memory import keep_freed_memory
 from o3v.training.module import GroundingModule
-from o3v.training.state import SaveState, find_state
+from o3v.training.state import find_state, is_sharded, read_place
+from o3v.training.world import meet, step_tasks
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +88,11 @@ class TrainerSettings:
         return (int(devices) if str(devices).isdigit() else 1) * int(self.lightning.get("num_nodes", 1))
 
     @property
+    def global_batch(self) -> int:
+        """Prompts of a batch over all processes."""
+        return self.prompts_per_device * self.world_size
+
+    @property
     def rank(self) -> int:
         """Number of this process among all, as torchrun, Lightning's own launcher or SLURM says."""
         if self.world_size == 1:
@@ -100,7 +108,7 @@ class TrainerSettings:
         """Batches of the run: as configured, else whole epochs over the mix, at least one."""
         if self.batches is not None:
             return self.batches
-        return max(1, round(self.epochs * samples_an_epoch / (self.prompts_per_device * self.world_size)))
+        return max(1, round(self.epochs * samples_an_epoch / self.global_batch))
 
 
 def fit(
@@ -113,6 +121,10 @@ def fit(
 
     Returns:
         The trainer after its last batch.
+
+    Raises:
+        Interrupted: a signal asked to stop, see `o3v.stop`; the state of all batches done is saved.
+        PeerError: another process of the run cannot go on.
     """
     _quiet_lightning()
     if settings.threads is not None:
@@ -124,7 +136,8 @@ def fit(
         loader.go_on(_stream_state(state), _batches_done(state))
         log.info("continuing from %s, batch %d of %d", state, loader.start, len(loader))
     module.follow(loader.stream)
-    saver = SaveState(folder, settings.save_every)
+    boundary = Boundary(folder, settings.save_every, current_stop())
+    meet(folder)
     trainer = Trainer(
         **settings.lightning,
         max_epochs=1,
@@ -133,10 +146,14 @@ def fit(
         enable_model_summary=False,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
-        callbacks=[*callbacks, saver, *_progress_bar(settings)],
+        plugins=_environment(),
+        callbacks=[*callbacks, boundary, *_progress_bar(settings)],
     )
+    if not is_sharded(trainer.strategy):
+        trainer.strategy.checkpoint_io = boundary.io
     if state is None or loader.start < len(loader):
         trainer.fit(module, train_dataloaders=loader, ckpt_path=state, weights_only=True)
+        boundary.check_finished(module, len(loader))
     else:
         trainer.strategy.connect(module)
         module.load_state_dict(torch.load(state, map_location="cpu", weights_only=True)["state_dict"])
@@ -144,22 +161,30 @@ def fit(
 
 
 def _quiet_lightning() -> None:
-    """Its banners and hints say nothing about this run; its warnings stay, but for three that are meant here."""
+    """Its banners and hints say nothing about this run; its warnings stay, but for four that are meant here."""
     for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     eval_mode, torch_internal = r".*in eval mode at the start of training.*", r".*isinstance\(treespec, LeafSpec\).*"
     own_position = r".*your dataloader is not resumable.*"  # the loader starts at the right batch by itself
-    for text in (eval_mode, torch_internal, own_position):
+    no_srun = r".*`srun` command is available on your system but is not used.*"  # nor needed for one process
+    for text in (eval_mode, torch_internal, own_position, no_srun):
         warnings.filterwarnings("ignore", text)
 
 
 def _batches_done(state: Path) -> int:
-    return int(torch.load(state, map_location="cpu", weights_only=True, mmap=True)["o3v"]["batches_done"])
+    return int(read_place(state)["batches_done"])
 
 
 def _stream_state(state: Path) -> dict[str, Any]:
     """How the batches of the run that wrote a state are cut; empty for states that do not say."""
-    return torch.load(state, map_location="cpu", weights_only=True, mmap=True)["o3v"].get("stream", {})
+    return dict(read_place(state).get("stream", {}))
+
+
+def _environment() -> list[Any]:
+    """Under SLURM: its processes without Lightning's own requeue, which would save and load beside the run's states."""
+    from lightning.pytorch.plugins.environments import SLURMEnvironment
+
+    return [SLURMEnvironment(auto_requeue=False)] if step_tasks() is not None else []
 
 
 def _progress_bar(settings: TrainerSettings) -> list[Callback]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import random
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import LightningModule
 from torch import Tensor
 
 from o3v.data.schedule import Schedule
 from o3v.data.stream import Batch, Stream
+from o3v.errors import UserError
 from o3v.training.learner import Learner
 from o3v.training.rl_step import Experience, rl_step
 from o3v.training.sft_step import sft_step
@@ -71,6 +74,17 @@ class Optimization:
         return torch.optim.AdamW([g for g in groups if g["params"]], lr=self.lr, betas=(self.betas[0], self.betas[1]))
 
 
+def seed_draws(seed: int, number: int) -> None:
+    """Make the global random states a function of the batch, so that none of them has to be saved.
+
+    The project's own draws have generators of their own; this is for those of others: a reward term's, a model's.
+    """
+    mixed = (seed * 1_000_003 + number) % 2**32
+    random.seed(mixed)
+    np.random.seed(mixed)  # noqa: NPY002 - the state that other code shares
+    torch.manual_seed(mixed)
+
+
 class GroundingModule(LightningModule):
     """Wraps the vision-language model and applies its objective, SFT or policy.
 
@@ -82,6 +96,7 @@ class GroundingModule(LightningModule):
             logged and the position from which a resumed run reads data.
         experience: the last judged rollout, for tables and pictures.
         step_metrics: what the last step measured.
+        failure: what this process cannot go on with; all processes stop at the step's end, see `Boundary`.
     """
 
     def __init__(self, learner: Learner, optimization: Optimization, total_batches: int) -> None:
@@ -91,6 +106,7 @@ class GroundingModule(LightningModule):
         self.batches_done = 0
         self.experience: Experience | None = None
         self.step_metrics: dict[str, float] = {}
+        self.failure: UserError | None = None
         self._learner = learner
         self._optimization = optimization
         self._schedule = Schedule.even(1, total_batches)
@@ -103,6 +119,7 @@ class GroundingModule(LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> None:
         """One batch: `sft_step` or `rl_step`, as the objective says."""
+        seed_draws(self._learner.seed, batch.number)
         self.model.train()  # loaded in evaluation mode, in which gradient checkpointing would not act
         self._set_lr(self._schedule.progress(self.batches_done))
         progress = self._schedule.progress(self.batches_done + 1)
@@ -132,8 +149,12 @@ class GroundingModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the position in the run."""
+        checkpoint["o3v"] = self.place()
+
+    def place(self) -> dict[str, Any]:
+        """Where in the run it stands."""
         place = {"batches_done": self.batches_done, "total_batches": self._schedule.batches}
-        checkpoint["o3v"] = place | {"stream": self._stream_state}
+        return place | {"stream": self._stream_state}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restores the position in the run."""

@@ -11,6 +11,7 @@ from lightning import Callback, LightningModule, Trainer
 from o3v.data.faults import Fault, FaultLog
 from o3v.data.mix_report import MixCount, metric_name
 from o3v.data.stream import Batch
+from o3v.errors import UserError
 from o3v.evidence.draw import evidence_picture
 from o3v.evidence.table import completion_rows
 from o3v.replay.answers import step_rollouts
@@ -63,8 +64,14 @@ class Report(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Logs the step."""
+        """Logs the step; what stops this process is left to `Boundary`, for all processes to stop together."""
         assert isinstance(pl_module, GroundingModule)
+        try:
+            self._report(trainer, pl_module, batch)
+        except UserError as error:
+            pl_module.failure = error
+
+    def _report(self, trainer: Trainer, pl_module: GroundingModule, batch: Batch) -> None:
         step = pl_module.batches_done - 1
         seen = len(batch.examples) + len(batch.faults)
         for sample, error in batch.faults:
@@ -100,6 +107,7 @@ class Report(Callback):
             example.prompt.clip, experience.completions[0][best], example.sample.question, example.sample
         )
         self._tracker.image("evidence", picture, step)
+        self._tracker.table("evidence", [{**rows[best], "picture": picture}], step)  # its frames beside its rewards
 
     def _save(self, experience: Experience, step: int, progress: float) -> None:
         if self._rollouts is None:

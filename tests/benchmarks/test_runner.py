@@ -53,7 +53,7 @@ def run(
 
 def lines(folder):
     """What the only file of a folder holds."""
-    (path,) = folder.iterdir()
+    (path,) = folder.glob("*.jsonl")
     return path.read_text()
 
 
