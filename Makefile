@@ -14,10 +14,10 @@ BOUNDS := .venv-bounds
 OUT := $(or $(O3V_OUT),outputs)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help setup demo test test-slow format lint types check bounds ui clean
+.PHONY: help setup demo test test-slow format lint types check bounds ui mlflow-server clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
 setup: $(STAMP)  ## install into .venv; repeated only when pyproject.toml changes
 
@@ -50,6 +50,13 @@ ui: $(STAMP)  ## MLflow on http://127.0.0.1:5000 over the runs in outputs/ (or i
 	@test -f "$(OUT)/mlflow.db" || { echo "$(OUT)/mlflow.db does not exist: run something first, or set O3V_OUT"; exit 1; }
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --workers 1 \
 		--backend-store-uri "sqlite:///$(OUT)/mlflow.db"
+
+mlflow-server: $(STAMP)  ## the MLflow server that many jobs log to: one worker, sqlite in WAL made first, loopback
+	@$(BIN)/python -c 'import sys, pathlib; from o3v.tracking.mlflow_database import SQLITE, Store, connect; \
+		connect(Store(SQLITE + str(pathlib.Path(sys.argv[1]).absolute()), "o3v", "mlflow-artifacts:/o3v"))' "$(OUT)/mlflow.db"
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host $(or $(MLFLOW_HOST),127.0.0.1) \
+		--port $(or $(MLFLOW_PORT),5000) --workers 1 --backend-store-uri "sqlite:///$(OUT)/mlflow.db" \
+		--serve-artifacts --artifacts-destination "$(OUT)/mlflow.artifacts"
 
 clean:  ## remove caches and build leftovers; results and .venv stay
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info $(BOUNDS)

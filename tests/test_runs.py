@@ -111,3 +111,32 @@ def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot write"):
         opened(tmp_path / "file")
+
+
+def swept(overrides, mode):
+    from hydra import compose, initialize_config_dir
+    from hydra.core.hydra_config import HydraConfig
+
+    from o3v.cli import conf_folder
+    from o3v.config import register_schemas
+
+    register_schemas()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        composed = compose("train", overrides=[*overrides, f"hydra.mode={mode}"], return_hydra_config=True)
+    composed.hydra.overrides.task = list(overrides)
+    HydraConfig.instance().set_config(composed)
+    try:
+        return runs.overrides_as_tags()
+    finally:
+        HydraConfig.instance().cfg = None
+
+
+def test_what_a_multirun_sweeps_are_tags():
+    overrides = ["reward=no_gate", "seed=1", "logger=jsonl", "paths.output_dir=/x", "++optim.lr=0.1"]
+    assert swept(overrides, "MULTIRUN") == {"reward": "no_gate", "seed": "1", "optim.lr": "0.1"}
+    assert swept(overrides, "RUN") == {} and runs.overrides_as_tags() == {}
+
+
+def test_circumstances_are_kept_with_the_run(tmp_path):
+    folder = opened(tmp_path).folder
+    assert folder.read_json("environment.json")["packages"] and "commit" in folder.read_json("git.json")

@@ -115,7 +115,7 @@ class MlflowSettings:
         artifact_location: folder or address of new experiments' artifacts; null is `<database>.artifacts` beside an
             sqlite file, and the server's own choice otherwise. It is fixed when the experiment is made.
         parent: id of the MLflow run below which this one is shown; null for none.
-        tags: more tags of every run, for example study, arm and seed.
+        tags: more tags of every run, for example study, arm and seed; null for none.
         pace: when to send, and how long to wait for a server that is away.
 
     Raises:
@@ -126,7 +126,7 @@ class MlflowSettings:
     experiment: str
     artifact_location: str | None
     parent: str | None
-    tags: Mapping[str, str]
+    tags: Mapping[str, str] | None
     pace: Pace
 
     def __post_init__(self) -> None:
@@ -148,7 +148,7 @@ class MlflowSettings:
         """
         _import_mlflow()
         run_folder.create()
-        told = {**tags, **self.tags, "run": name}
+        told = {**tags, **(self.tags or {}), "run": name}
         address(run_folder, self.store, run_name(name, told))
         tracker = MlflowTracker(run_folder, self.pace, self.tracking_uri)
         tracker.tags(told if self.parent is None else {**told, PARENT: self.parent})

@@ -68,7 +68,7 @@ def open_study_runs(
         state = _known(folder, settings.store)
         folder.write_json(STATE, state)  # the token first: a server may die between making a run and answering
         client, experiment_id = connect(settings.store)
-        told = {**settings.tags, **tags, "study": name}
+        told = {**(settings.tags or {}), **tags, "study": name}
         state["study_id"] = _run(
             client, experiment_id, state.get("study_id"), name, (state["token"], {**told, "level": "study"})
         )

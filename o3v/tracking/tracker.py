@@ -231,14 +231,14 @@ class JsonlSettings:
     """`logger=jsonl`: files in the run's folder only.
 
     Attributes:
-        tags: more tags of every run, for example study and arm.
+        tags: more tags of every run, for example study and arm; None for none.
     """
 
-    tags: Mapping[str, str]
+    tags: Mapping[str, str] | None
 
     def start(self, run_folder: RunFolder, name: str, config: Mapping[str, Any], tags: Mapping[str, str]) -> Tracker:
         """Opens the journal of the folder and writes parameters and tags. Raises StorageError."""
         tracker = JsonlTracker(run_folder)
         tracker.params(config)
-        tracker.tags({"name": name, **tags, **self.tags})
+        tracker.tags({"name": name, **tags, **(self.tags or {})})
         return tracker

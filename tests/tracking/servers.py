@@ -22,7 +22,7 @@ IMPATIENT = Pace(0.05, 0.1, 0.05, 0.2, 0.3, 0.0)
 
 
 def settings_for(uri, pace=QUICK, parent=None, tags=None, experiment="exp"):
-    return MlflowSettings(uri, experiment, None, parent, tags or {}, pace)
+    return MlflowSettings(uri, experiment, None, parent, tags, pace)
 
 
 def free_port():

@@ -23,6 +23,7 @@ from tests.tracking.servers import (
     wait_until,
 )
 
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     made = Server(tmp_path_factory.mktemp("server"), free_port())
