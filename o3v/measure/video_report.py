@@ -44,9 +44,8 @@ def show(result: Mapping[str, Any]) -> None:
     )
     for case in result["cases"].values():
         for name, row in case["readers"].items():
-            over = row.get("wall_over_o3v")
-            text = f"{over['mean']:.2f} ({over['low']:.2f} to {over['high']:.2f})" if over else ""
-            numbers = (f"{row['wall_s']:.3f}", f"{row['cpu_s']:.3f}", text, f"{row['worst_time_error_s']:.4f}")
+            over = (_interval(row.get("wall_over_o3v")), _interval(row.get("cpu_over_o3v")))
+            numbers = (f"{row['wall_s']:.3f}", f"{row['cpu_s']:.3f}", *over, f"{row['worst_time_error_s']:.4f}")
             table.add_row(
                 f"{case['length_s']} s",
                 str(case["frames"]),
@@ -55,12 +54,16 @@ def show(result: Mapping[str, Any]) -> None:
                 *numbers,
                 str(row["wrong_frames"]),
             )
-    console = Console(width=130)
+    console = Console(width=150)
     console.print(table)
     for name, reason in result["missing"].items():
         console.print(f"{name} is missing: {reason}", markup=False)
     if result.get("store") is not None:
         console.print(_store_line(result["store"]), markup=False)
+
+
+def _interval(ratio: Mapping[str, float] | None) -> str:
+    return "" if ratio is None else f"{ratio['mean']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
 
 
 def _store_line(store: Mapping[str, Any]) -> str:

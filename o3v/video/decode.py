@@ -46,6 +46,9 @@ END_TOLERANCE_S = 1.0
 DAMAGE_TOLERANCE_S = 1.0
 """An undecodable frame may be replaced by one at most this much earlier (its true time is reported)."""
 
+STUCK_S = 120.0
+"""Most seconds that opening, or finding the next packet, may take: a search through damage for what never comes."""
+
 REFUSED_FORMATS = frozenset({"tty", "concat", "hls", "dash"})
 """FFmpeg would draw a text file as pictures, and play lists that open other files."""
 
@@ -271,7 +274,7 @@ def _check_file(path: Path) -> None:
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     _check_file(path)
     try:
-        container = av.open(str(path.absolute()), metadata_errors="ignore")
+        container = av.open(str(path.absolute()), metadata_errors="ignore", timeout=(STUCK_S, STUCK_S))
     except (av.FFmpegError, OSError) as error:
         raise MediaError(path, f"not a readable video ({type(error).__name__})") from error
     with container:

@@ -6,6 +6,7 @@ ticks times the stream's time base and are never shifted: a stream that starts a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,12 +15,18 @@ from typing import TYPE_CHECKING
 import av
 import numpy as np
 
+from o3v.errors import MediaError
+
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
 FALLBACK_RATE = Fraction(25)
 """Frames per second assumed where a stream tells neither times nor a rate (raw elementary streams)."""
+
+
+LONGEST_S = 1800.0
+"""Most seconds that one pass over a file may take, so that a broken file on a slow disk ends."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +103,16 @@ def packet_index(container: InputContainer, stream: VideoStream) -> FrameIndex |
 
 
 def packets_until_damage(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
-    """The stream's packets up to the end or to the first one that cannot be read."""
+    """The stream's packets up to the end or to the first one that cannot be read.
+
+    Raises:
+        MediaError: they do not end within `LONGEST_S`.
+    """
     packets = container.demux(stream)
+    end_s = time.monotonic() + LONGEST_S
     while True:
+        if time.monotonic() > end_s:
+            raise MediaError(container.name, f"reading it took more than {LONGEST_S:.0f} s")
         try:
             packet = next(packets, None)
         except av.FFmpegError:
