@@ -282,3 +282,34 @@ def test_the_command_itself(world, tmp_path):
     command = [sys.executable, "-m", "o3v.curate", *arguments, "annotator.client.url=http://127.0.0.1:9/v1"]
     done = subprocess.run(command, cwd=tiny.CONF.parent, capture_output=True, text=True)
     assert done.returncode == 2 and "Traceback" not in done.stderr and "127.0.0.1:9" in done.stderr
+
+
+def test_the_check_passes(whole, tmp_path):
+    """Python -m o3v.check finds nothing in what was written."""
+    from o3v.check import main as check
+    from o3v.compose import compose_command
+
+    for data in ("stgr_sft", "stgr_rl"):
+        given = [f"data={data}", f"paths.data_root={whole[0].path / 'data'}", f"paths.output_dir={tmp_path}"]
+        check.__wrapped__(compose_command("check", [*given, "compare_with=[]", "memory=null"]))
+        (summary,) = (tmp_path / "check").rglob("summary.json")
+        found = json.loads(summary.read_text())
+        assert found["rows"] == len(whole[0].candidates_after("write")), found
+        assert (summary.parent / "findings.jsonl").read_text() == ""
+        shutil.rmtree(tmp_path / "check")
+
+
+REAL = tiny.CONF.parent.parent / "shared" / "data" / "stgr_real"
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real clip is not beside the repository")
+def test_the_official_layout_of_real_data(tmp_path):
+    from o3v.measure.curation import World
+
+    rows = World(parts.rules(), {}, REAL / "json_data" / "STGR-SFT.json")
+    overrides = ["layout=stgr", f"media_root={REAL}", "stage=filter"]
+    folder = parts.run(rows, tmp_path, "http://127.0.0.1:9/v1", *overrides)
+    verdicts = {(one["sample"], one["verdict"], one["reason"]) for one in parts.decisions(folder)}
+    assert {("real-0", "kept", ""), ("real-1", "kept", ""), ("real-2", "dropped", "no video")} <= verdicts
+    assert ("real-3", "dropped", "task") in verdicts
+    assert {round(one.duration_s) for one in folder.candidates_after("filter")} == {22}

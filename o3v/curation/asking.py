@@ -55,6 +55,7 @@ class Asking:
         self.asked = 0
         self._kept, self._again, self._max_failures = kept, again, max_failures
         self._failures = 0
+        self._ended = ""  # why nobody is asked any more
         self._lock = threading.Lock()
         self._of_key: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -75,6 +76,8 @@ class Asking:
         return Reply(_text(record, "reply"), _text(record, "fault"), ask.size_px)
 
     def _ask(self, ask: Ask) -> dict[str, object]:
+        if self._ended:
+            raise ServiceError(self._ended)
         system, parts = ask.identity()
         asked = {"annotator": self.annotator.name, "system": system, "parts": parts}
         try:
@@ -82,15 +85,24 @@ class Asking:
         except RequestFailed as error:
             text, fault = "", str(error)
             log.warning("%s", error)
+        except ServiceError as error:
+            self._ended = self._ended or f"{error}. What was answered is kept; the same command goes on from there."
+            raise ServiceError(self._ended) from None
+        self._count(fault)
+        return asked | {"reply": text, "fault": fault}
+
+    def _count(self, fault: str) -> None:
+        """Too many failures in a row end the asking."""
         with self._lock:
             self.asked += 1
             self._failures = self._failures + 1 if fault else 0
-            if self._failures >= self._max_failures:
-                raise ServiceError(
+            if self._failures >= self._max_failures and not self._ended:
+                self._ended = (
                     f"{self._failures} questions in a row got no reply, the last: {fault}. "
                     "What was answered is kept; the same command goes on from there."
                 )
-        return asked | {"reply": text, "fault": fault}
+            if self._ended:
+                raise ServiceError(self._ended)
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:

@@ -69,11 +69,11 @@ def run(world: World, out: Path, url: str, *overrides: str):
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Everything that a run writes, without the configuration (it names its place)."""
+    """Everything that a run writes, without its configuration (it names its place) and half-written files of a kill."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "config.yaml"
+        if path.is_file() and path.name != "config.yaml" and path.suffix != ".tmp"
     }
 
 
