@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from o3v.bench_curation import curation
 from o3v.cli import EXIT_USER_ERROR, command, say
 from o3v.config_check import unknown
 
@@ -108,7 +109,7 @@ def gpu_step(cfg: DictConfig) -> float | None:
     return None
 
 
-COMMANDS: dict[str, Callable[[], None]] = {"step": step, "gpu_step": gpu_step}
+COMMANDS: dict[str, Callable[[], None]] = {"step": step, "gpu_step": gpu_step, "curation": curation}
 """First word of the command line -> what it runs."""
 
 
