@@ -124,7 +124,8 @@ def _results(cfg: DictConfig, arms: Mapping[str, Any], local: Mapping[str, Any] 
 
     settings = {key: value for key, value in resolve(cfg).items() if key not in ("paths", "out", "work")}
     machine = f"{platform.machine()}, CPython {platform.python_version()}"
-    command_line = ["python", "-m", "o3v.bench", "curation", *sys.argv[1:]]
+    given = [part for part in sys.argv[1:] if not part.startswith("work=")]  # a place, no setting
+    command_line = ["python", "-m", "o3v.bench", "curation", *given]
     return {"command": command_line, "machine": machine, "settings": settings, "arms": arms, "local": local}
 
 
