@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -40,10 +41,15 @@ Kind = TypeVar("Kind")
 
 
 class RowError(Exception):
-    """A row that does not validate: the field and what is wrong with it."""
+    """A row that does not validate: the field and what is wrong with it.
 
-    def __init__(self, field: str, reason: str) -> None:
+    Attributes:
+        kind: what a check counts it as: `unreadable`, `box_outside`, `box_empty`, `span_outside` or `span_empty`.
+    """
+
+    def __init__(self, field: str, reason: str, kind: str = "unreadable") -> None:
         super().__init__(f"{field}: {reason}")
+        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -156,7 +162,7 @@ def _checked(sample: Sample) -> Sample:
         return sample
     boxes = read_boxes(sample.answer, UNIT)
     if not boxes and not sample.reasoning:
-        raise RowError("answer", f"no readable <box>[x1,y1,x2,y2]</box> in {_short(sample.answer)}")
+        raise RowError("answer", f"no readable <box>[x1,y1,x2,y2]</box> in {short_value(sample.answer)}")
     return replace(sample, box=boxes[0] if boxes else None)
 
 
@@ -166,7 +172,7 @@ def _text(row: Mapping[str, Any], field: str) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not value.strip():
-        raise RowError(field, f"{_short(value)}, wanted a text that is not empty")
+        raise RowError(field, f"{short_value(value)}, wanted a text that is not empty")
     return value
 
 
@@ -174,9 +180,12 @@ def _optional_text(row: Mapping[str, Any], field: str) -> str:
     return "" if row.get(field) is None or row[field] == "" else _text(row, field)
 
 
-def _short(value: object) -> str:
+def short_value(value: object) -> str:
     """A value as an error message shows it."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = f"a {type(value).__name__} that is nested too deeply to be shown"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
@@ -190,7 +199,7 @@ def _inside(field: str, relative: str, folder: Path) -> Path:
     """`folder` / `relative`; refused where the text climbs out (links are looked at when the file is)."""
     path = PurePosixPath(relative)
     if path.is_absolute() or ".." in path.parts or "\0" in relative:
-        raise RowError(field, f"{_short(relative)} leaves the data root, wanted a path below {folder}")
+        raise RowError(field, f"{short_value(relative)} leaves the data root, wanted a path below {folder}")
     return folder / path
 
 
@@ -207,8 +216,8 @@ def _text_converter(row: Mapping[str, Any], task: Task) -> Callable[[str, str], 
 
 def _image_size(row: Mapping[str, Any]) -> tuple[float, float]:
     size = row.get("image_size")
-    if not (isinstance(size, list) and len(size) == 2 and all(_is_number(v) and v > 0 for v in size)):
-        raise RowError("image_size", f"{_short(size)}, wanted [width, height] in pixels of the original image")
+    if not (isinstance(size, list) and len(size) == 2 and all(is_number(v) and v > 0 for v in size)):
+        raise RowError("image_size", f"{short_value(size)}, wanted [width, height] in pixels of the original image")
     return float(size[0]), float(size[1])
 
 
@@ -217,10 +226,12 @@ def _unit_box(field: str, box: Sequence[float], scale: BoxScale) -> Box:
     x1, y1, x2, y2 = scale.to_unit((box[0], box[1], box[2], box[3]))
     unit = "" if scale == UNIT else f" in {scale.width:g}x{scale.height:g}"
     if min(x1, y1) < -BOX_TOLERANCE or max(x2, y2) > 1 + BOX_TOLERANCE:
-        raise RowError(field, f"box {_short(list(box))}{unit} lies outside the frame")
+        raise RowError(field, f"box {short_value(list(box))}{unit} lies outside the frame", "box_outside")
     inside = clip((x1, y1, x2, y2))
     if not is_valid(inside):
-        raise RowError(field, f"box {_short(list(box))}{unit} has no area, wanted x1 < x2 and y1 < y2")
+        raise RowError(
+            field, f"box {short_value(list(box))}{unit} has no area, wanted x1 < x2 and y1 < y2", "box_empty"
+        )
     return inside
 
 
@@ -243,10 +254,22 @@ def _span(text: str) -> Span:
     span_s = (float(found[1]), float(found[2])) if found else read_span(text)
     if span_s is None:
         raise RowError(
-            "answer", f"{_short(text)} names no segment, wanted [start, end] or From <t>..</t>s to <t>..</t>s"
+            "answer", f"{short_value(text)} names no segment, wanted [start, end] or From <t>..</t>s to <t>..</t>s"
         )
-    if not 0 <= span_s[0] < span_s[1]:
-        raise RowError("answer", f"segment {list(span_s)}, wanted 0 <= start < end in seconds")
+    return check_span("answer", span_s)
+
+
+def check_span(field: str, span_s: Span) -> Span:
+    """The segment itself.
+
+    Raises:
+        RowError: it begins before 0, has no length, or does not end.
+    """
+    wanted = f"segment {list(span_s)}, wanted 0 <= start < end in seconds"
+    if not 0 <= span_s[0] <= span_s[1] < math.inf:
+        raise RowError(field, wanted, "span_outside" if span_s[0] <= span_s[1] else "span_empty")
+    if span_s[0] == span_s[1]:
+        raise RowError(field, wanted, "span_empty")
     return span_s
 
 
@@ -257,7 +280,7 @@ def _letter(text: str) -> str:
         found = LEADING_LETTER.match(text)
         letter = found[1] if found else None
     if letter is None:
-        raise RowError("answer", f"{_short(text)} names no option, wanted a letter A to Z")
+        raise RowError("answer", f"{short_value(text)} names no option, wanted a letter A to Z")
     return letter
 
 
@@ -273,10 +296,10 @@ def _key_frames(row: Mapping[str, Any], source: str, data_root: Path) -> tuple[K
 def _key_frame(field: str, entry: object, items: Mapping[str, Any], folder: Path | None) -> KeyFrame:
     frame = _of_type(entry, dict, field, "an object")
     time_s, idx, path = frame.get("time"), frame.get("idx"), frame.get("path")
-    if not _is_number(time_s) or time_s < 0:
-        raise RowError(f"{field}.time", f"{_short(time_s)}, wanted seconds of 0 or more")
+    if not is_number(time_s) or time_s < 0:
+        raise RowError(f"{field}.time", f"{short_value(time_s)}, wanted seconds of 0 or more")
     if not isinstance(idx, int | str) or isinstance(idx, bool):
-        raise RowError(f"{field}.idx", f"{_short(idx)}, wanted the number under which key_items holds its boxes")
+        raise RowError(f"{field}.idx", f"{short_value(idx)}, wanted the number under which key_items holds its boxes")
     image = _inside(f"{field}.path", _text(frame, "path"), folder) if path and folder else None
     return KeyFrame(float(time_s), _boxes(f"key_items[{idx}]", items.get(str(idx)) or {}), image)
 
@@ -291,16 +314,22 @@ def _boxes(field: str, published: object) -> dict[str, tuple[Box, ...]]:
 def _box_list(field: str, published: object) -> tuple[Box, ...]:
     boxes = [box for box in _of_type(published, list, field, "a list of boxes") if box is not None]
     for box in boxes:
-        if not (isinstance(box, list) and len(box) == 4 and all(_is_number(v) for v in box)):
-            raise RowError(field, f"{_short(box)}, wanted [x1, y1, x2, y2]")
+        if not (isinstance(box, list) and len(box) == 4 and all(is_number(v) for v in box)):
+            raise RowError(field, f"{short_value(box)}, wanted [x1, y1, x2, y2]")
     return tuple(_unit_box(field, box, UNIT) for box in boxes)
 
 
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value of JSON is a number that a float can hold; True and False are none.
+
+    >>> [is_number(value) for value in (1, 0.5, True, float("nan"), 10**400, "1")]
+    [True, True, False, False, False, False]
+    """
+    # integers of more than 308 digits are no floats: math.isfinite would raise
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < sys.float_info.max
 
 
 def _of_type(value: object, kind: type[Kind], field: str, wanted: str) -> Kind:
     if not isinstance(value, kind):
-        raise RowError(field, f"{_short(value)}, wanted {wanted}")
+        raise RowError(field, f"{short_value(value)}, wanted {wanted}")
     return value

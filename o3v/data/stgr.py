@@ -110,6 +110,8 @@ def _read_json(path: Path, data_root: Path) -> list[Any]:
         raise DataError(f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+        raise DataError(f"{path}: cannot be read as JSON ({error})") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if not isinstance(rows, list) or not rows:
@@ -153,16 +155,29 @@ def _media_fault(sample: Sample, data_root: Path) -> Fault | None:
     is_image = sample.video_path is None
     field, path = ("image_path", sample.image_path) if is_image else ("video_path", sample.video_path)
     assert path is not None, "read_row sets one of the two"
+    found = place_fault(path, data_root, data_root / media_folder(sample.source, is_image))
+    return Fault(sample.id, sample.source, found[0], f"{field}: {found[1]}") if found else None
+
+
+def place_fault(path: Path, data_root: Path, folder: Path) -> tuple[str, str] | None:
+    """Why a media file cannot be used, without opening it: (`row` or `missing media`, reason); None where it can.
+
+    Args:
+        path: the file, below `folder`.
+        data_root: where links may lead.
+        folder: of the source's media; it may be a link, and links inside it may lead anywhere below its target.
+    """
     try:
         is_link = stat.S_ISLNK(os.lstat(path).st_mode)
     except OSError:
-        return Fault(sample.id, sample.source, "missing media", f"{field}: {path} does not exist")
+        return "missing media", f"{path} does not exist"
+    except ValueError:  # half of a surrogate pair: no name of a file
+        return "row", f"{str(path)!r} cannot be a file's name"
     target = Path(os.path.realpath(path)) if is_link else _real_folder(path.parent) / path.name
-    allowed = (data_root, data_root / media_folder(sample.source, is_image))
-    if not any(target.is_relative_to(_real_folder(folder)) for folder in allowed):
-        return Fault(sample.id, sample.source, "row", f"{field}: {path} leads out of the data root {data_root}")
+    if not any(target.is_relative_to(_real_folder(place)) for place in (data_root, folder)):
+        return "row", f"{path} leads out of the data root {data_root}"
     if not target.is_file():
-        return Fault(sample.id, sample.source, "missing media", f"{field}: {path} is not a file")
+        return "missing media", f"{path} is not a file"
     return None
 
 

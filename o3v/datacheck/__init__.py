@@ -1,0 +1,1 @@
+"""The check of a data set before any GPU hour: rows, media, spans, boxes, reasoning, duplicates, leaks, tokens."""
