@@ -178,10 +178,14 @@ def _drive(study: Study, plan: Plan, git: GitState) -> None:
 
     job_of = _maker(study, open_tracking(study, git), git)
     number = len(plan.ledger.launches)
-    if plan.kind == "inline":
-        outcome = run_inline(plan.work.todo, job_of, record, number)
-    else:
-        outcome = run_local(study, plan.work.todo, job_of, record, number)
+    try:
+        if plan.kind == "inline":
+            outcome = run_inline(plan.work.todo, job_of, record, number)
+        else:
+            outcome = run_local(study, plan.work.todo, job_of, record, number)
+    finally:
+        with locked(study.folder, wait=True):
+            write_ledger(study.folder, replace(read_ledger(study.folder, study.name), driver=None))
     if outcome.failed:
         log.error(
             "%d runs failed, %d behind them were not started; python -m launchers.status study=%s says why",

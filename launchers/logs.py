@@ -9,6 +9,9 @@ TAIL_BYTES = 200_000
 ERROR_LINE = re.compile(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Interrupt|Interrupted|Exit|Warning)\w*)(:.*)?$")
 SCHEDULER_LINE = re.compile(r"^(?:slurmstepd|srun): (?:error: )?(.*)$")
 
+TELLING = re.compile(r"task \d|CANCELLED|limit|oom|memory", re.IGNORECASE)
+"""What a line of SLURM's daemons holds that says why, and not only that, a job ended."""
+
 
 def last_error(text: str) -> str | None:
     r"""The last exception of a log in one line, else the last complaint of SLURM's daemons, else None.
@@ -30,7 +33,8 @@ def last_error(text: str) -> str | None:
             if line and not line.startswith((" ", "\t")):
                 return line  # an exception whose name says nothing
     said = [found.group(1) for line in lines if (found := SCHEDULER_LINE.match(line))]
-    return said[-1] if said else None
+    telling = [line for line in said if TELLING.search(line)]
+    return (telling or said or [None])[-1]
 
 
 def error_in(log: str | None) -> str | None:

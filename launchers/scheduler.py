@@ -88,7 +88,8 @@ def parse_squeue(text: str) -> dict[str, JobState]:
         if len(parts) == 6:
             job_id, state, reason, used, left, start = parts
             reason = "" if reason == "None" else reason
-            found[job_id] = JobState(state, reason, seconds(used), seconds(left), start not in ("N/A", ""))
+            ran = start not in ("N/A", "") and not _was_never_started(state, seconds(used))
+            found[job_id] = JobState(state, reason, seconds(used), seconds(left), ran)
     return found
 
 
@@ -108,9 +109,14 @@ def parse_sacct(text: str) -> dict[str, JobState]:
             job_id, state, code, used, start, reason = parts
             why = reason if state.startswith(("PENDING", "CANCELLED")) else f"exit code {code}"
             why = "" if why in ("None", "exit code 0:0") else why
-            ran = start not in ("None", "Unknown", "")
+            ran = start not in ("None", "Unknown", "") and not _was_never_started(state, seconds(used))
             found[job_id] = JobState(state.split(" ")[0], why, seconds(used), None, ran)
     return found
+
+
+def _was_never_started(state: str, used_s: int | None) -> bool:
+    """SLURM gives a job that is cancelled in the queue a start, that of its end."""
+    return state.startswith("CANCELLED") and not used_s
 
 
 def seconds(text: str) -> int | None:

@@ -89,10 +89,11 @@ def _local_state(job: Job, ledger: Ledger) -> JobState | None:
     """Of a job on this machine: running, waiting while the program that starts them lives, else ended."""
     if job.kind == "slurm":
         return None
+    driven = ledger.driver is not None and is_alive(*ledger.driver)
     if job.id is not None:
-        word = "RUNNING" if is_alive(int(job.id), job.started) else "ENDED"
-        return JobState(word, "", None, None, True)
-    if ledger.driver is not None and is_alive(*ledger.driver):
+        alive = driven if job.kind == "inline" else is_alive(int(job.id), job.started)
+        return JobState("RUNNING" if alive else "ENDED", "", None, None, True)
+    if driven:
         return JobState("PENDING", "JobArrayTaskLimit", None, None, False)
     return None
 
@@ -140,13 +141,13 @@ def _word(run: StageRun, job: Job | None, state: JobState | None, parent: RunSta
         return DONE, ""
     if state is not None and state.is_running:
         return RUNNING, ""
+    if state is not None and state.is_waiting:
+        return WAITING, WAITS.get(state.reason, state.reason)
     if parent is not None and parent.state in (FAILED, NEVER_RUNS) and (state is None or not state.ran):
         blamed = parent.reason if parent.state == NEVER_RUNS else f"stage {parent.stage} ({parent.key}) failed"
         return NEVER_RUNS, blamed
     if job is None:
         return NEVER_SUBMITTED, ""
-    if state is not None and state.is_waiting:
-        return WAITING, WAITS.get(state.reason, state.reason)
     if state is not None and state.is_stuck:
         return (NEVER_RUNS if not state.ran and "ependency" in state.reason else FAILED), state.reason
     return (FAILED, _failure(job, state)) if job.id is not None else (NEVER_SUBMITTED, "")

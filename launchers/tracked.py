@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from launchers.stage import COMMANDS
 from o3v.compose import compose_command, override
 from o3v.config import build
 from o3v.errors import ServiceError
@@ -34,12 +35,14 @@ def open_tracking(study: Study, git: GitState) -> Tracking:
     if not hasattr(settings, "tags"):
         return lambda run: []
     parents = _open(study, settings, git) if hasattr(settings, "parent") else {}
-    return lambda run: overrides_for(run, study.name, dict(settings.tags), parents)
+    return lambda run: overrides_for(run, study.name, dict(settings.tags or {}), parents)
 
 
 def logger_of(study: Study) -> Any:
-    """The settings that all runs of the study record with."""
+    """The settings that all runs of the study record with; None where they are functions of one's own."""
     run = next(iter(study.runs.values()))
+    if run.command not in COMMANDS:
+        return None
     return build(compose_command(run.command, run.overrides, check=False), "logger")
 
 
