@@ -14,10 +14,10 @@ BOUNDS := .venv-bounds
 OUT := $(or $(O3V_OUT),outputs)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help setup demo test test-slow format lint types check bounds ui mlflow-server clean
+.PHONY: help setup demo test test-slow test-slurm test-slurm-slow format lint types check bounds ui mlflow-server clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
 
 setup: $(STAMP)  ## install into .venv; repeated only when pyproject.toml changes
 
@@ -25,10 +25,16 @@ demo: $(STAMP)  ## a small study on CPU, from nothing to grounded answers, nothi
 	$(BIN)/python -m o3v.demo
 
 test: $(STAMP)  ## the quick tests
-	$(PYTEST) -n 2 -m "not slow"
+	$(PYTEST) -n 2 -m "not slow and not slurm"
 
 test-slow: $(STAMP)  ## the tests that take more than about 20 s each
-	$(PYTEST) -n 2 -m slow
+	$(PYTEST) -n 2 -m "slow and not slurm"
+
+test-slurm: $(STAMP)  ## the tests against a true SLURM, one after the other
+	$(PYTEST) -m "slurm and not slow"
+
+test-slurm-slow: $(STAMP)  ## the long ones of them: a real time limit, more processes
+	$(PYTEST) -m "slurm and slow"
 
 format: $(STAMP)  ## rewrite the code in the project's format
 	$(BIN)/ruff format .

@@ -8,9 +8,9 @@ import pytest
 from tests import tiny
 from tests.slurm.training import TWO, Training, end_of, finished, log_of, same, submit
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
-LIMIT_S = 240
+LIMIT_S = 300
 JSONL = "logger=jsonl"
 
 
