@@ -44,6 +44,7 @@ def check(root):
     return told
 
 
+@pytest.mark.slow
 def test_eight_processes_on_a_store_that_does_not_exist(tmp_path):
     running = [
         subprocess.Popen([sys.executable, "-c", JOB, str(tmp_path), str(number), ""], stderr=subprocess.PIPE, text=True)
