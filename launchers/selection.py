@@ -58,9 +58,14 @@ def translated(arguments: Sequence[str]) -> list[str]:
 
 def _quoted(argument: str) -> str:
     inside = argument.removeprefix(SELECT).removesuffix("]")
-    if '"' in inside or "'" in inside or not inside:
-        return argument
-    return SELECT + ",".join(f'"{item}"' for item in _split(inside)) + "]"
+    return SELECT + ",".join(_in_quotes(item) for item in _split(inside)) + "]"
+
+
+def _in_quotes(item: str) -> str:
+    """An override as a string of Hydra's grammar; one that is quoted already, or nothing, as it is."""
+    if not item or item[0] in "\"'":
+        return item
+    return f"'{item}'" if '"' in item else f'"{item}"'
 
 
 def _split(text: str) -> list[str]:
