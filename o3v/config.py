@@ -24,7 +24,7 @@ from o3v.schemas import (
 )
 from o3v.schemas_check import CheckConfig
 from o3v.schemas_compare import CompareConfig
-from o3v.schemas_curate import CurateConfig
+from o3v.schemas_curate import BenchCurationConfig, CurateConfig
 from o3v.schemas_launch import CancelConfig, StatusConfig, SubmitConfig
 from o3v.schemas_mixing import PassRatesConfig
 from o3v.schemas_study import StudyConfig
@@ -45,6 +45,7 @@ ROOTS: dict[str, type] = {
     "pass_rates": PassRatesConfig,
     "compare": CompareConfig,
     "curate": CurateConfig,
+    "bench_curation": BenchCurationConfig,
     "sync": SyncConfig,
     "submit": SubmitConfig,
     "status": StatusConfig,
