@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import av
 import numpy as np
@@ -29,9 +29,8 @@ LONGEST_S = 1800.0
 """Most seconds that one pass over a file may take, so that a broken file on a slow disk ends."""
 
 
-@dataclass(frozen=True)
-class Tick:
-    """One frame of the index: presentation tick, length (0: unknown), keyframe or not."""
+class Tick(NamedTuple):
+    """One frame of the index: presentation tick, length (0: unknown), keyframe or not. A film has 100,000 of them."""
 
     pts: int
     duration: int
