@@ -109,7 +109,7 @@ def repository() -> Path:
 def register_resolvers() -> None:
     """Make `${site:KEY}`, `${setup_of:${cluster}}` and `${sbatch_of:${cluster}}` known; again does no harm."""
     OmegaConf.register_new_resolver("site", site_value, replace=True)
-    OmegaConf.register_new_resolver("setup_of", setup_of, replace=True)
+    OmegaConf.register_new_resolver("setup_of", _escaped_setup, replace=True)
     OmegaConf.register_new_resolver("sbatch_of", sbatch_of, replace=True)
 
 
@@ -121,6 +121,11 @@ def _mapping(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict | None):
         raise ConfigError(f"{path}: must hold keys and values, as launchers/site.example.yaml does")
     return content or {}
+
+
+def _escaped_setup(cluster: Mapping[str, Any]) -> list[str]:
+    """Shell lines in which `${NAME}` is the shell's, not an interpolation of the configuration."""
+    return [line.replace("${", "\\${") for line in setup_of(cluster)]
 
 
 register_resolvers()
