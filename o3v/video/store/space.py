@@ -19,7 +19,9 @@ ABANDONED_S: Final = 3600.0
 LOW_WATER: Final = 0.9
 """Share of the limit down to which is cleared, so that not every further clip lists the folder again."""
 LISTED_S: Final = 30.0
-"""A listing of the folder counts so long, plus what this process wrote since."""
+"""A listing of the folder counts at least so long, plus what this process wrote since."""
+WRITERS: Final = 64
+"""Processes that may write as much as this one: the folder is listed again when so many could have filled the rest."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Space:
     keep_free_bytes: int
     keep_used_s: float
     _used_bytes: int = field(default=0, init=False)
+    _listed_bytes: int = field(default=0, init=False)
     _listed_at_s: float | None = field(default=None, init=False)
     _full_at_s: float | None = field(default=None, init=False)
 
@@ -71,7 +74,7 @@ class Space:
         now_s = time.monotonic()
         if n_bytes > self.limit_bytes or (self._full_at_s is not None and now_s - self._full_at_s < LISTED_S):
             return Cleared(False)
-        if self._listed_at_s is None or now_s - self._listed_at_s > LISTED_S:
+        if self._is_stale(now_s):
             self._take_stock(list(self._listed()))
         if self._fits(n_bytes):
             self._used_bytes += n_bytes
@@ -82,6 +85,13 @@ class Space:
         self._used_bytes += n_bytes if fits else 0
         return Cleared(fits, entries, freed)
 
+    def _is_stale(self, now_s: float) -> bool:
+        """Whether others may have filled what was left; far from the limit a shared folder is hardly ever listed."""
+        if self._listed_at_s is None:
+            return True
+        others = WRITERS * (self._used_bytes - self._listed_bytes)
+        return now_s - self._listed_at_s > LISTED_S and others > self.limit_bytes - self._listed_bytes
+
     def _limit(self) -> int:
         """Bytes that entries may have: the limit, or less where the disk has less."""
         free = shutil.disk_usage(self.root).free - self.keep_free_bytes
@@ -91,7 +101,8 @@ class Space:
         return self._used_bytes + n_bytes <= self._limit()
 
     def _take_stock(self, kept: list[Kept]) -> None:
-        self._used_bytes, self._listed_at_s = sum(entry.n_bytes for entry in kept), time.monotonic()
+        self._used_bytes = self._listed_bytes = sum(entry.n_bytes for entry in kept)
+        self._listed_at_s = time.monotonic()
 
     def _evict(self, n_bytes: int) -> tuple[int, int]:
         """Take out the longest unused until the new entry and some more fit; returns entries and bytes."""

@@ -79,6 +79,20 @@ def test_own_entries_count_without_listing_again(tmp_path: Path):
         assert 100 * len(names(tmp_path)) <= 350
 
 
+def test_what_others_wrote_is_seen_near_the_limit_and_not_asked_for_far_from_it(tmp_path: Path, monkeypatch):
+    listed: list[int] = []
+    plain = Space._listed
+    monkeypatch.setattr(Space, "_listed", lambda s: listed.append(1) or plain(s))
+    monkeypatch.setattr("o3v.video.store.space.LISTED_S", -1.0)
+    far, near = Space(tmp_path, 10**9, 0, 0), Space(tmp_path, 1000, 0, 0)
+    for _ in range(20):
+        assert far.make_room(100).fits
+    assert len(listed) == 1
+    assert near.make_room(100).fits
+    entry(tmp_path, "aa", 900, 50)  # another process
+    assert near.make_room(100).entries == 1 and names(tmp_path) == []
+
+
 def test_leftovers_are_cleared_and_the_living_left_alone(tmp_path: Path):
     folder = tmp_path / "aa"
     folder.mkdir()
