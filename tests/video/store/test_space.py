@@ -89,7 +89,7 @@ def test_what_others_wrote_is_seen_near_the_limit_and_not_asked_for_far_from_it(
         assert far.make_room(100).fits
     assert len(listed) == 1
     assert near.make_room(100).fits
-    entry(tmp_path, "aa", 900, 50)  # another process
+    entry(tmp_path, "aa", 950, 50)  # another process
     assert near.make_room(100).entries == 1 and names(tmp_path) == []
 
 
