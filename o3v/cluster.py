@@ -78,8 +78,9 @@ def setup_of(cluster: Mapping[str, Any]) -> list[str]:
         >>> setup_of({"cpus_per_task": 4, "setup": ["module load cuda"]})[1:]  # doctest: +ELLIPSIS
         ['export SRUN_CPUS_PER_TASK=4', 'export SLURM_KILL_BAD_EXIT=1', ...'module load cuda']
     """
+    place = shlex.quote(str(repository()))
     return [
-        f"export PYTHONPATH={shlex.quote(str(repository()))}${{PYTHONPATH:+:$PYTHONPATH}}",
+        f'export PYTHONPATH={place}"$([ -z "$PYTHONPATH" ] || echo ":$PYTHONPATH")"',
         f"export SRUN_CPUS_PER_TASK={cluster['cpus_per_task']}",
         "export SLURM_KILL_BAD_EXIT=1",
         *read_site(site_file())["setup"],
@@ -109,7 +110,7 @@ def repository() -> Path:
 def register_resolvers() -> None:
     """Make `${site:KEY}`, `${setup_of:${cluster}}` and `${sbatch_of:${cluster}}` known; again does no harm."""
     OmegaConf.register_new_resolver("site", site_value, replace=True)
-    OmegaConf.register_new_resolver("setup_of", _escaped_setup, replace=True)
+    OmegaConf.register_new_resolver("setup_of", _setup_for_hydra, replace=True)
     OmegaConf.register_new_resolver("sbatch_of", sbatch_of, replace=True)
 
 
@@ -123,9 +124,12 @@ def _mapping(path: Path) -> dict[str, Any]:
     return content or {}
 
 
-def _escaped_setup(cluster: Mapping[str, Any]) -> list[str]:
-    """Shell lines in which `${NAME}` is the shell's, not an interpolation of the configuration."""
-    return [line.replace("${", "\\${") for line in setup_of(cluster)]
+def _setup_for_hydra(cluster: Mapping[str, Any]) -> list[str]:
+    """The lines for Hydra's launcher, which reads `${` in them as its own, again and again; no escape survives that."""
+    for line in setup_of(cluster):
+        if "${" in line:
+            raise ConfigError(f"cluster.setup or the site's: {line!r}: write $NAME instead of ${{NAME}}")
+    return setup_of(cluster)
 
 
 register_resolvers()
