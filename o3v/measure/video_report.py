@@ -67,10 +67,9 @@ def _interval(ratio: Mapping[str, float] | None) -> str:
 
 
 def _store_line(store: Mapping[str, Any]) -> str:
-    gain = store["decode_over_read"]
     times = f"{1000 * store['read_s']:.2f} ms, decoded in {1000 * store['decode_s']:.1f} ms"
-    over = f"{gain['mean']:.0f} times ({gain['low']:.0f} to {gain['high']:.0f})"
-    return f"warm store: {store['frames']} frames of {store['size_px']} in {times}: {over}"
+    wall, cpu = (_interval(store[name]) for name in ("decode_over_read", "cpu_decode_over_read"))
+    return f"warm store: {store['frames']} frames of {store['size_px']} in {times}: {wall} times, by CPU seconds {cpu}"
 
 
 def _processor() -> str:
