@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from omegaconf import DictConfig
 
 from o3v.cli import VERSION_BASE, conf_folder
+
+_is_composing: ContextVar[bool] = ContextVar("is_composing", default=False)
 
 
 def compose_command(root: str, overrides: Sequence[str], check: bool = True) -> DictConfig:
@@ -24,10 +27,10 @@ def compose_command(root: str, overrides: Sequence[str], check: bool = True) -> 
     """
     from o3v.config_check import check_command, compose_root
 
-    with _hydra():
+    with composing():
         if check:
             check_command(root, list(overrides), multirun=True)
-        return compose_root(root, list(overrides)).cfg
+        return compose_root(root, list(overrides)).cfg.copy()
 
 
 def override(key: str, value: Any) -> str:
@@ -74,19 +77,28 @@ def _is_bare(text: str) -> bool:
 
 
 @contextmanager
-def _hydra() -> Iterator[None]:
-    """Hydra on conf/, also inside a command that Hydra started; what it was set to before is put back."""
+def composing() -> Iterator[None]:
+    """Hydra on conf/ for several compositions, which then read each file once; also inside a command of Hydra's.
+
+    What Hydra was set to before is put back. Inside another `composing` nothing is set up again.
+    """
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
     from o3v.config import register_schemas
+    from o3v.config_check import remembering
 
+    if _is_composing.get():
+        yield
+        return
     register_schemas()
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
+    token = _is_composing.set(True)
     try:
-        with initialize_config_dir(str(conf_folder()), version_base=VERSION_BASE):
+        with initialize_config_dir(str(conf_folder()), version_base=VERSION_BASE), remembering():
             yield
     finally:
+        _is_composing.reset(token)
         if outer is not None:
             GlobalHydra.instance().initialize(outer)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any
@@ -45,6 +47,9 @@ class Composed:
 
     cfg: DictConfig
     choices: Mapping[str, str | None]
+
+
+_remembered: ContextVar[dict[tuple[str, tuple[str, ...]], Composed] | None] = ContextVar("_remembered", default=None)
 
 
 def check_command(config_name: str, overrides: Sequence[str], multirun: bool, shown: bool = False) -> None:
@@ -111,8 +116,27 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
         raise ConfigError(f"{error.override}: cannot be read as key=value ({first_line(error)})") from error
 
 
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Inside, equal compositions are made once; for commands that compose many configurations of one conf/."""
+    token = _remembered.set({})
+    try:
+        yield
+    finally:
+        _remembered.reset(token)
+
+
 def compose_root(config_name: str, overrides: list[str]) -> Composed:
-    """Compose a root file with overrides; Hydra's errors become ConfigErrors."""
+    """Compose a root file with overrides, not to be changed; Hydra's errors become ConfigErrors."""
+    known, key = _remembered.get(), (config_name, tuple(overrides))
+    if known is None:
+        return _compose_root(config_name, overrides)
+    if key not in known:
+        known[key] = _compose_root(config_name, overrides)
+    return known[key]
+
+
+def _compose_root(config_name: str, overrides: list[str]) -> Composed:
     try:
         cfg = compose(config_name, overrides, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from o3v.compose import compose_command, override
+from o3v.compose import compose_command, composing, override
 from o3v.config_check import unknown
 from o3v.errors import ConfigError
 
@@ -104,14 +104,14 @@ def read_study(name: str, overrides: Sequence[str] = ()) -> Study:
         ConfigError: no such study, a stage or arm that cannot be, or a run whose configuration is wrong; names the
             place.
     """
-    cfg = compose_command("study", [f"experiment={name}", *overrides])
-    plain = _plain(cfg)
-    stages, arms = _stages(plain), _arms(plain)
-    places = _places(cfg, overrides)
-    planner = _Planner(Path(plain["paths"]["output_dir"]).absolute(), plain["common"], places)
-    for arm, changes in arms.items():
-        for seed in plain["seeds"]:
-            planner.add(arm, seed, changes, stages)
+    with composing():
+        cfg = compose_command("study", [f"experiment={name}", *overrides])
+        plain = _plain(cfg)
+        stages, arms = _stages(plain), _arms(plain)
+        planner = _Planner(Path(plain["paths"]["output_dir"]).absolute(), plain["common"], _places(cfg, overrides))
+        for arm, changes in arms.items():
+            for seed in plain["seeds"]:
+                planner.add(arm, seed, changes, stages)
     return Study(
         name=name,
         title=plain["title"],
@@ -147,8 +147,7 @@ class _Planner:
     places: Sequence[str]
     runs: dict[str, StageRun] = field(default_factory=dict)
     members: dict[tuple[str, int], tuple[str, ...]] = field(default_factory=dict)
-    composed: dict[tuple[str, tuple[str, ...]], tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
-    checked: set[tuple[str, tuple[str, ...]]] = field(default_factory=set)
+    composed: dict[tuple[str, tuple[str, ...]], DictConfig] = field(default_factory=dict)
 
     def add(self, arm: str, seed: int, changes: Mapping[str, Any], stages: Mapping[str, Stage]) -> None:
         """The runs of one arm and seed, in order."""
@@ -166,41 +165,38 @@ class _Planner:
 
     def _run(self, arm: str, seed: int, stage: Stage, more: Sequence[str], parent: StageRun | None) -> StageRun:
         settings = (*self.places, f"name={stage.name}", *self.common, *stage.overrides, *more)
-        values = [override(f"cluster.{key}", value) for key, value in stage.resources.items()]
-        if stage.seeded:
-            values.append(f"seed={seed}")
+        values = {f"cluster.{key}": value for key, value in stage.resources.items()}
+        values |= {"seed": seed} if stage.seeded else {}
         if parent is not None:
-            values.append(
-                override("init_from" if stage.command == "train" else "checkpoint", str(parent.folder / "model"))
-            )
-        overrides = (*settings, *values)
-        key, resources = self._compose(stage, settings, overrides, f"arm {arm}, stage {stage.name}")
+            values["init_from" if stage.command == "train" else "checkpoint"] = str(parent.folder / "model")
+        cfg = self._compose(stage, settings, values, f"arm {arm}, stage {stage.name}")
+        key = run_key(stage.command, cfg)
         return StageRun(
             key=key,
             stage=stage.name,
             command=stage.command,
-            overrides=overrides,
+            overrides=(*settings, *(override(name, value) for name, value in values.items())),
             folder=self.output_dir / key,
             parent=parent.key if parent is not None else None,
             arms=(arm,),
             seeds=(seed,),
-            resources=resources,
+            resources=_plain(cfg)["cluster"],
             benchmark=stage.benchmark,
         )
 
-    def _compose(
-        self, stage: Stage, settings: tuple[str, ...], overrides: tuple[str, ...], where: str
-    ) -> tuple[str, Mapping[str, Any]]:
-        """Folder name and resources; what differs in seed and parent only is checked once."""
-        known = (stage.command, overrides)
-        if known not in self.composed:
-            try:
-                cfg = compose_command(stage.command, overrides, check=(stage.command, settings) not in self.checked)
-            except ConfigError as error:
-                raise ConfigError(f"{where}: {error}") from None
-            self.checked.add((stage.command, settings))
-            self.composed[known] = (run_key(stage.command, cfg), _plain(cfg)["cluster"])
-        return self.composed[known]
+    def _compose(self, stage: Stage, settings: tuple[str, ...], values: Mapping[str, Any], where: str) -> DictConfig:
+        """What the overrides of a run compose to: checked once, then only the values of its seed and parent change."""
+        known = (stage.command, settings)
+        try:
+            if known not in self.composed:
+                lines = [override(key, value) for key, value in values.items()]
+                self.composed[known] = compose_command(stage.command, [*settings, *lines])
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
+        cfg = self.composed[known].copy()
+        for key, value in values.items():
+            OmegaConf.update(cfg, key, value)
+        return cfg
 
     def _keep(self, run: StageRun) -> None:
         known = self.runs.get(run.key)
