@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from launchers.jobs import Job
-from launchers.resources import local_parameters
+from launchers.resources import local_parameters, resources_of
 from launchers.stage import StageJob
 from o3v.cluster import repository
 from o3v.errors import UserError
@@ -118,7 +118,7 @@ def _start(study: Study, run: StageRun, stage: StageJob, slot: int, record: Reco
 
     folder = study.folder / "jobs" / run.stage
     executor = LocalExecutor(folder, max_num_timeout=run.resources["max_num_timeout"])
-    executor.update_parameters(**local_parameters(run.resources, slot))
+    executor.update_parameters(**local_parameters(resources_of(run), slot))
     with _found_by_jobs():
         job = executor.submit(stage)
     started = replace(

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from o3v.cluster import sbatch_of, setup_of
 from o3v.errors import ConfigError
+
+
+class Run(Protocol):
+    """What resources depend on; `o3v.study.StageRun` is one."""
+
+    @property
+    def command(self) -> str:
+        """Train or evaluate."""
+
+    @property
+    def resources(self) -> Mapping[str, Any]:
+        """Its whole cluster configuration."""
+
 
 SLURM_NAMES = {
     "timeout_min": "time",
@@ -22,6 +35,14 @@ SLURM_NAMES = {
     "signal_delay_s": "signal_delay_s",
 }
 """Key of conf/cluster -> name in submitit's SlurmExecutor; null leaves the cluster's default."""
+
+
+def resources_of(run: Run) -> Mapping[str, Any]:
+    """A run's resources; an evaluation is one process, which starts its own workers on the CPUs and GPUs of the job."""
+    if run.command != "evaluate":
+        return run.resources
+    cpus = run.resources["cpus_per_task"] * run.resources["tasks_per_node"]
+    return {**run.resources, "nodes": 1, "tasks_per_node": 1, "cpus_per_task": cpus}
 
 
 def slurm_parameters(resources: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from launchers.plan import Batch, Work
-from launchers.resources import summary
+from launchers.resources import resources_of, summary
 from launchers.states import DONE, FAILED, NEVER_RUNS, NEVER_SUBMITTED, RUNNING, WAITING, RunState
 from o3v.study import StageRun, Study
 
@@ -41,7 +41,7 @@ def plan_table(
     sent = [study.runs[key] for batch in batches for key in batch.keys]
     for run in [*sent, *(study.runs[key] for key in work.left_out)]:
         state = work.left_out.get(run.key) or f"job {ids.get(run.key) or 'to come'}"
-        cells = (run.stage, run.key, *who(run), waits.get(run.key, ""), summary(run.resources), state)
+        cells = (run.stage, run.key, *who(run), waits.get(run.key, ""), summary(resources_of(run)), state)
         table.add_row(*map(Text, cells))
     return table
 

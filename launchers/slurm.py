@@ -13,7 +13,7 @@ from submitit.slurm.slurm import SlurmExecutor
 
 from launchers.jobs import Job
 from launchers.plan import Batch
-from launchers.resources import slurm_parameters
+from launchers.resources import resources_of, slurm_parameters
 from launchers.scheduler import outside_any_job
 from launchers.stage import StageJob
 from o3v.errors import ServiceError
@@ -61,8 +61,9 @@ def executor_of(study: Study, batch: Batch, dependency: str | None) -> BatchExec
     """The executor of a batch, with all its parameters."""
     run = study.runs[batch.keys[0]]
     folder = jobs_folder(study, batch.stage)
-    executor = BatchExecutor(folder, max_num_timeout=run.resources["max_num_timeout"])
-    given = slurm_parameters(run.resources, f"{study.name}-{batch.stage}")
+    resources = resources_of(run)
+    executor = BatchExecutor(folder, max_num_timeout=resources["max_num_timeout"])
+    given = slurm_parameters(resources, f"{study.name}-{batch.stage}")
     given["array_parallelism"] = batch.parallelism
     script = f"{shlex.quote(str(folder))}/${{SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}}_submission.sh"
     given["setup"] = [*given["setup"], f"export O3V_BATCH_FILE={script}"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from o3v.errors import UserError
+from o3v.errors import ConfigError, UserError
 from o3v.stop import Interrupted, catch_signals
 from o3v.tracking.run import RunFolder, git_state
 
@@ -144,23 +144,18 @@ def work_of(command: str) -> Callable[[Sequence[str], str], dict[str, Any]]:
 
     def composed(overrides: Sequence[str], folder: str) -> dict[str, Any]:
         from o3v.compose import compose_command
+        from o3v.study import run_key
 
-        result: dict[str, Any] = function(compose_command(command, overrides))
-        _check_folder(folder)
+        cfg = compose_command(command, overrides)
+        if run_key(command, cfg) != Path(folder).name:
+            raise ConfigError(
+                f"{Path(folder).name}: on this node the configuration is that of run {run_key(command, cfg)}: other "
+                "environment variables, or other code, than where the study was submitted"
+            )
+        result: dict[str, Any] = function(cfg)
         return result
 
     return composed
-
-
-def _check_folder(folder: str) -> None:
-    """The run must have ended where the next stages look for it."""
-    from o3v.runs import is_main_process
-
-    if is_main_process() and RunFolder(Path(folder)).done() is None:
-        raise StageNotDoneError(
-            f"the run ended, but {folder}/DONE.json does not exist: its configuration is another one on this node "
-            "than where the study was submitted (environment variables, another checkout?)"
-        )
 
 
 def _speak() -> None:

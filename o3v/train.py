@@ -39,15 +39,24 @@ def main(cfg: DictConfig) -> float | None:
 
 def run(cfg: DictConfig) -> dict[str, Any]:
     """The stage of a configuration: done now, continued, or its result if it is finished."""
-    from o3v.config import build, resolve
+    from o3v.config import build
     from o3v.runs import open_run
     from o3v.training.world import check_tasks
 
     check_tasks(cfg.trainer.lightning)
     build(cfg, "model").check(cfg.init_from)
-    config = resolve(cfg) | {"global_batch": build(cfg, "trainer").global_batch}
-    opened = open_run(cfg.name, config, build(cfg, "logger"), again=cfg.again)
+    opened = open_run(cfg.name, identity_of(cfg), build(cfg, "logger"), again=cfg.again)
     return opened.result if opened.result is not None else opened.complete(lambda: train(cfg, opened))
+
+
+def identity_of(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved configuration that names the run, with the batch over all processes; imports nothing heavy."""
+    from o3v.config import resolve
+    from o3v.training.world import world_size
+
+    plain = resolve(cfg)
+    trainer = plain["trainer"]
+    return plain | {"global_batch": trainer["prompts_per_device"] * world_size(trainer["lightning"])}
 
 
 def train(cfg: DictConfig, run: Run) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from o3v.training.learner import PassSettings
 from o3v.training.memory import keep_freed_memory
 from o3v.training.module import GroundingModule
 from o3v.training.state import find_state, is_sharded, read_place
-from o3v.training.world import meet, step_tasks
+from o3v.training.world import meet, step_tasks, world_size
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +84,7 @@ class TrainerSettings:
     @property
     def world_size(self) -> int:
         """Processes of the run, from devices and nodes."""
-        devices = self.lightning.get("devices", 1)
-        return (int(devices) if str(devices).isdigit() else 1) * int(self.lightning.get("num_nodes", 1))
+        return world_size(self.lightning)
 
     @property
     def global_batch(self) -> int:

@@ -18,6 +18,17 @@ MEETING_LIMIT_S = 600.0
 _INTERACTIVE = ("bash", "interactive")
 
 
+def world_size(lightning: Mapping[str, Any]) -> int:
+    """Processes of a run, from `devices` and `num_nodes` of conf/trainer; devices that are no number count as one.
+
+    Example:
+        >>> world_size({"devices": 8, "num_nodes": 2}), world_size({"devices": "auto"})
+        (16, 1)
+    """
+    devices = lightning.get("devices", 1)
+    return (int(devices) if str(devices).isdigit() else 1) * int(lightning.get("num_nodes", 1))
+
+
 def step_tasks() -> int | None:
     """Processes that `srun` started for this run; None where it started none, or where torchrun starts them."""
     if "SLURM_STEP_ID" not in os.environ or "TORCHELASTIC_RUN_ID" in os.environ:

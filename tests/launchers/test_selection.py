@@ -30,7 +30,7 @@ def test_nested_brackets() -> None:
     given = "select=[seeds=[0,1],published={a: {b: 1}}]"
     assert translated([given]) == ['select=["seeds=[0,1]","published={a: {b: 1}}"]']
     assert translated(["select=[]"]) == ["select=[]"]
-    assert translated(['select=[a.b=["x y"],\'c=1\']']) == ['select=[\'a.b=["x y"]\',\'c=1\']']
+    assert translated(["select=[a.b=[\"x y\"],'c=1']"]) == ["select=['a.b=[\"x y\"]','c=1']"]
 
 
 def test_a_dry_run_shows_plan_and_batch_files_and_writes_nothing(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ GOLDEN = """\
 #SBATCH --wckey=submitit
 
 # setup
-export PYTHONPATH=ROOT${PYTHONPATH:+:$PYTHONPATH}
+export PYTHONPATH=ROOT"$([ -z "$PYTHONPATH" ] || echo ":$PYTHONPATH")"
 export SRUN_CPUS_PER_TASK=12
 export SLURM_KILL_BAD_EXIT=1
 module load cuda
@@ -113,3 +113,10 @@ def test_without_sbatch_nothing_is_written(study: Study, monkeypatch: pytest.Mon
     with pytest.raises(ServiceError, match="sbatch was not found"):
         submit_batch(study, ARRAY, {"sft-0": "1_0"}, lambda run: None, 0)
     assert not any(os.scandir(tmp_path))
+
+
+def test_an_evaluation_is_one_process_with_the_cpus_of_all(study: Study) -> None:
+    run = replace(study.runs["sft-0"], command="evaluate")
+    text = batch_text(replace(study, runs={"sft-0": run}), Batch("sft", ("sft-0",), None, 1), None)
+    assert "--nodes=1\n" in text and "--ntasks-per-node=1\n" in text and "--cpus-per-task=96\n" in text
+    assert "--gpus-per-node=8\n" in text

@@ -11,7 +11,9 @@ import pytest
 
 from launchers import stage
 from launchers.stage import StageJob, StageNotDoneError, changed_code, check_needs, stage_job, work_of
-from o3v.tracking.run import RunFolder
+from o3v.compose import compose_command
+from o3v.errors import ConfigError
+from o3v.study import run_key
 from tests.launchers.standin import StandInError
 from tests.launchers.studies import chain
 
@@ -75,15 +77,16 @@ def test_commands_are_functions_of_a_composed_configuration(tmp_path: Path, monk
 
     def run(cfg):
         seen.append(cfg)
-        RunFolder(Path(cfg.paths.output_dir) / "there").mark_done({})
         return {"loss": 1.0}
 
     monkeypatch.setattr(o3v.train, "run", run)
     out = f"paths.output_dir={tmp_path}"
-    assert work_of("train")([out, "seed=7"], str(tmp_path / "there")) == {"loss": 1.0}
+    key = run_key("train", compose_command("train", [out, "seed=7"]))
+    assert work_of("train")([out, "seed=7"], str(tmp_path / key)) == {"loss": 1.0}
     assert seen[0].seed == 7
-    with pytest.raises(StageNotDoneError, match="another one on this node"):
-        work_of("train")([out], str(tmp_path / "elsewhere"))
+    with pytest.raises(ConfigError, match="on this node the configuration is that of run train-"):
+        work_of("train")([out], str(tmp_path / key))
+    assert len(seen) == 1
 
 
 @pytest.mark.parametrize(
