@@ -147,7 +147,7 @@ class _Planner:
     places: Sequence[str]
     runs: dict[str, StageRun] = field(default_factory=dict)
     members: dict[tuple[str, int], tuple[str, ...]] = field(default_factory=dict)
-    composed: dict[tuple[str, tuple[str, ...]], DictConfig] = field(default_factory=dict)
+    composed: dict[tuple[str, tuple[str, ...], tuple[str, ...]], DictConfig] = field(default_factory=dict)
 
     def add(self, arm: str, seed: int, changes: Mapping[str, Any], stages: Mapping[str, Stage]) -> None:
         """The runs of one arm and seed, in order."""
@@ -186,7 +186,7 @@ class _Planner:
 
     def _compose(self, stage: Stage, settings: tuple[str, ...], values: Mapping[str, Any], where: str) -> DictConfig:
         """What the overrides of a run compose to: checked once, then only the values of its seed and parent change."""
-        known = (stage.command, settings)
+        known = (stage.command, settings, tuple(values))
         try:
             if known not in self.composed:
                 lines = [override(key, value) for key, value in values.items()]
@@ -209,10 +209,10 @@ class _Planner:
 
 def run_key(command: str, cfg: DictConfig) -> str:
     """Name of the folder that a run of this configuration has."""
-    from o3v import evaluate
+    from o3v import evaluate, train
     from o3v.tracking.run import run_signature
 
-    identity = evaluate.identity_of(cfg) if command == "evaluate" else _plain(cfg)
+    identity = (evaluate if command == "evaluate" else train).identity_of(cfg)
     return f"{cfg.name}-{run_signature({key: value for key, value in identity.items() if key != 'again'})}"
 
 
