@@ -142,14 +142,13 @@ def show(report: Report) -> None:
     """The tables and notes on the terminal."""
     from rich.console import Console
 
-    from o3v.comparison.text import grids, notes
+    from o3v.comparison.text import grids, notes, print_whole
 
     console = Console()
-    console.width = max(console.width, 110)  # a table that is cut says nothing; a narrow terminal wraps it
     console.print(f"{report.title} ({report.name})", style="bold", markup=False, highlight=False)
     console.print(report.question, markup=False, highlight=False, soft_wrap=True)
     for grid in grids(report):
-        console.print(grid.rich())
+        print_whole(console, grid.rich())
     for line in notes(report):
         console.print(f"- {line}", markup=False, highlight=False, soft_wrap=True)
 

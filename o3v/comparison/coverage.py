@@ -10,8 +10,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from o3v.benchmarks.report import Grid
 from o3v.comparison.simulate import KINDS, METHODS, Case, coverage
+from o3v.comparison.text import print_whole
 from o3v.errors import ConfigError
 from o3v.tracking.run import write_atomically
 
@@ -68,11 +71,12 @@ def show(found: Found) -> None:
     """The table on the terminal."""
     from rich.console import Console
 
-    Console().print(grid_of(found).rich())
+    print_whole(Console(), grid_of(found).rich())
 
 
 def write(found: Found, config: Mapping[str, Any], path: str, command: Sequence[str]) -> None:
     """Writes everything as JSON. Raises StorageError."""
     rows = [asdict(case) | {"coverage": dict(shares)} for case, shares in found]
-    result = {"command": list(command), "repeats": config["repeats"], "seed": config["seed"], "cases": rows}
+    how = {"repeats": config["repeats"], "seed": config["seed"], "numpy": np.__version__}
+    result = {"command": list(command), **how, "cases": rows}
     write_atomically(Path(path), json.dumps(result, indent=2) + "\n")

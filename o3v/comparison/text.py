@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from rich.console import Console
+from rich.table import Table
+
 from o3v.benchmarks.report import Grid
 from o3v.comparison.collect import Unfinished
 from o3v.comparison.report import Report
@@ -30,6 +33,15 @@ def grids(report: Report) -> Iterator[Grid]:
             yield differences
     if report.unfinished:
         yield unfinished_grid(report.unfinished)
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """Prints a table as wide as it is: one that is cut says nothing, and a narrow terminal wraps it."""
+    needed = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+    width = console.width
+    console.width = max(width, needed)
+    console.print(table)
+    console.width = width
 
 
 def numbers_grid(table: BenchmarkTable) -> Grid:

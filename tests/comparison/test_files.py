@@ -12,7 +12,7 @@ from rich.console import Console
 
 from o3v.comparison.latex import CSV_HEADER, csv_text, escape, latex
 from o3v.comparison.record import BEGIN, END, with_results, write_files, write_record
-from o3v.comparison.text import grids, markdown, notes
+from o3v.comparison.text import grids, markdown, notes, print_whole
 from o3v.errors import DataError
 from tests.comparison.reports import HOSTILE, report
 
@@ -28,6 +28,15 @@ def test_the_terminal_shows_numbers_differences_and_what_is_missing():
     told = "\n".join(notes(report()))
     assert "± is the 95 % interval over seeds (Student's t)" in told
     assert "acc rests on 240 questions, 80 videos, 3 seeds" in told
+
+
+def test_no_table_is_cut_on_a_narrow_terminal():
+    console = Console(width=40, file=io.StringIO())
+    for grid in grids(report()):
+        print_whole(console, grid.rich())
+    shown = console.file.getvalue()
+    assert "no difference shown" in shown and "questions, videos, seeds" in shown and console.width == 40
+    assert "…" not in shown
 
 
 def test_nothing_to_show_is_no_error():

@@ -2,7 +2,7 @@
 
 from html.parser import HTMLParser
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from o3v.comparison.markup import Markup, element, escape, join
@@ -29,6 +29,7 @@ class Seen(HTMLParser):
 
 
 @given(TEXTS, TEXTS)
+@settings(deadline=None)
 def test_any_text_is_text(content, attribute):
     seen = Seen(element("p", [content, element("b", "x")], title=attribute))
     assert [tag for tag, _ in seen.tags] == ["p", "b"]
@@ -37,6 +38,7 @@ def test_any_text_is_text(content, attribute):
 
 
 @given(TEXTS)
+@settings(deadline=None)
 def test_it_can_be_written_to_a_file(text):
     escape(text).encode("utf-8")
 

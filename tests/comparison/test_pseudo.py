@@ -22,7 +22,7 @@ def product(means):
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_one_run_has_the_interval_by_video_of_the_report(seed):
     """Two ways to the same standard error: residual sums, and the spread of pseudo-values."""
     columns, videos = made(np.random.default_rng(seed))

@@ -5,7 +5,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from o3v.comparison.curves import Chart, Line
@@ -16,6 +16,7 @@ NUMBERS = st.floats(-1e6, 1e6, allow_nan=False)
 
 
 @given(NUMBERS, NUMBERS, st.integers(2, 8))
+@settings(deadline=None)
 def test_ticks_are_inside_round_and_even(a, b, count):
     low, high = padded(min(a, b), max(a, b))
     ticks = nice_ticks(low, high, count)

@@ -71,7 +71,7 @@ def test_over_seeds_is_students_interval():
 
 
 @given(TABLES, st.randoms(use_true_random=False))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_order_sign_and_scale(table, random):
     found = two_way(table)
     rows, columns = list(range(table.shape[0])), list(range(table.shape[1]))
@@ -86,7 +86,7 @@ def test_order_sign_and_scale(table, random):
 
 
 @given(TABLES)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_never_surer_than_by_video_alone(table):
     of_video = table.mean(axis=0).std(ddof=1) / math.sqrt(table.shape[1])
     assert two_way(table).se >= of_video * (1 - 1e-9) - 1e-9
