@@ -1,5 +1,9 @@
 """A run of two processes on the CPU."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from safetensors.torch import load_file
 from torch import equal
@@ -37,3 +41,52 @@ def test_two_processes_train_one_model(tmp_path, stage):
     trained, start = load_file(folder / "model" / "model.safetensors"), load_file(base / "model.safetensors")
     assert not all(equal(trained[name], start[name]) for name in start)
     assert sorted(path.name for path in (folder / "states").iterdir()) == ["last.ckpt", "previous.ckpt"]
+
+
+FAILING = """
+import os
+from o3v.errors import DataError
+from o3v.training import report, state
+
+rank = int(os.environ.get("LOCAL_RANK", "0"))
+kind = os.environ["FAILS"]
+
+def full(*_, **__):
+    raise OSError(28, "No space left on device")
+
+def broken(self, trainer, pl_module, *rest, right=report.Report.on_train_batch_end):
+    right(self, trainer, pl_module, *rest)
+    if rank == 1 and pl_module.batches_done == 2:
+        pl_module.failure = DataError("too many faults in one process")
+
+if kind == "disk" and rank == 0:
+    state.torch.save = full
+if kind == "data":
+    report.Report.on_train_batch_end = broken
+from o3v.train import main
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fails", ["disk", "data"])
+def test_what_one_process_meets_leaves_no_other_waiting(tmp_path, fails):
+    """A full disk of the first lets all go on without a state; faulty data of the second ends both."""
+    base = tiny.saved_policy("qwen2_5_vl", tmp_path / "base")
+    script = tmp_path / "failing.py"
+    script.write_text(FAILING)
+    run = ("logger=jsonl", "trainer.batches=4", "trainer.save_every=2", *TWO, *QUIET, *SMALL)
+    arguments = ["model=tiny_qwen2_5_vl", f"init_from={base}", f"paths.output_dir={tmp_path}", *run]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "FAILS": fails, "PYTHONPATH": str(tiny.CONF.parent)}
+    done = subprocess.run(
+        [sys.executable, str(script), *arguments], env=environment, capture_output=True, text=True, timeout=240
+    )
+    text = done.stdout + done.stderr
+    states = run_folder(tmp_path, "train") / "states"
+    if fails == "disk":
+        assert done.returncode == 0 and text.count("state not saved") == 2, text
+        assert not list(states.glob("*.ckpt")) and metrics(states.parent)[3, "train/loss"]
+    else:
+        assert done.returncode != 0 and "too many faults in one process" in text, text
+        assert "another process of this run has stopped" in text, text
+        assert not (states.parent / "DONE.json").exists()

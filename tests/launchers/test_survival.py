@@ -111,3 +111,16 @@ def test_the_runs_say_how_far_they_are(told, reference):
     for training in (told["signal"][0], reference):
         progress = training.progress()
         assert (progress["done"], progress["total"], progress["unit"]) == (6, 6, "batches")
+
+
+@pytest.mark.slow
+def test_a_run_longer_than_its_time_limit(slurm, reference):
+    """A true limit of one minute; SLURM's warning comes up to a minute early, so the run waits for it at its gate."""
+    training = Training(reference.out, "limit", reference.overrides).close_gate()
+    job = submit(training, timeout_min=1, slurm_signal_delay_s=25)
+    requeued(slurm, training, job)
+    slurm.wait_restart(job, timeout_s=LIMIT_S)
+    finished(slurm, training, job)
+    text = log_of(training, job)
+    assert "Job has timed out" in text and "interrupted: batch 4 of 6" in text, text
+    check(training, reference, text)

@@ -98,6 +98,13 @@ def train(overrides: tuple[str, ...], folder: str) -> dict:
 
 def submit(training: Training, *more: str, **slurm: object) -> str:
     """Submit a run as the launcher does; its job id. `more` are further overrides, `slurm` submitit's keys."""
+    return submit_work(
+        training, "tests.slurm.training:train", training.lines(*more), training.out / "stages" / training.name, **slurm
+    )
+
+
+def submit_work(training: Training, work: str, overrides: tuple[str, ...], folder: Path, **slurm: object) -> str:
+    """Submit a function (`module:name`) of overrides and a folder as a stage; its job id."""
     import submitit
 
     from launchers.stage import StageJob
@@ -116,9 +123,9 @@ def submit(training: Training, *more: str, **slurm: object) -> str:
     job = StageJob(
         key=training.name,
         stage="rl",
-        command="tests.slurm.training:train",
-        overrides=training.lines(*more),
-        folder=str(training.out / "stages" / training.name),
+        command=work,
+        overrides=overrides,
+        folder=str(folder),
         needs={},
         commit=None,
     )
