@@ -25,6 +25,7 @@ def main(cfg: DictConfig) -> float | None:
     from launchers.ledger import read_ledger
     from launchers.selection import given_overrides, recorded_overrides
     from launchers.states import DONE, job_states, study_states
+    from launchers.tracked import close_runs
     from o3v.config_check import unknown
     from o3v.study import read_study
 
@@ -34,6 +35,7 @@ def main(cfg: DictConfig) -> float | None:
     study = read_study(cfg.study, recorded_overrides(ledger, given_overrides((), cfg.select)))
     states = study_states(study, ledger, job_states(ledger))
     show(study, states, cfg.out)
+    close_runs(study, states)
     return float(sum(state.state != DONE for state in states))
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from launchers.stage import COMMANDS
+from launchers.states import DONE, FAILED, NEVER_RUNS, RunState
 from o3v.compose import compose_command, override
 from o3v.config import build
 from o3v.errors import ServiceError
@@ -17,6 +18,12 @@ log = logging.getLogger(__name__)
 
 SHARED = "shared"
 """Tag `arm` of a run that several arms use."""
+
+TOLD = "mlflow_closed.json"
+"""What MLflow was told last of the members' ends."""
+
+CLOSED = {DONE: "finished", FAILED: "failed", NEVER_RUNS: "failed"}
+"""State of a run -> that of a stage in MLflow; anything else goes on."""
 
 Tracking = Callable[[StageRun], list[str]]
 """A run -> overrides of its logger."""
@@ -60,6 +67,49 @@ def overrides_for(run: StageRun, study: str, tags: dict[str, str], parents: dict
     told = [override("logger.tags", {**tags, "study": study, "arm": arm})]
     parent = parents.get(members[0]) if len(members) == 1 else parents.get(None)
     return told if parent is None else [*told, override("logger.parent", parent)]
+
+
+def close_runs(study: Study, states: Sequence[RunState]) -> None:
+    """Set the study's runs in MLflow to what has become of their stages, with the numbers of finished evaluations.
+
+    Nothing is asked where nothing has changed since the last time; where MLflow cannot be reached a warning says so.
+
+    Args:
+        study: whose folder knows the ids.
+        states: of all its runs.
+    """
+    from o3v.tracking.study_runs import close_member, close_study, read_study_runs, state_of
+
+    folder = RunFolder(study.folder)
+    opened = read_study_runs(folder)
+    if opened is None:
+        return
+    words = {state.key: CLOSED.get(state.state, "running") for state in states}
+    stages = {member: [words[key] for key in keys] for member, keys in study.members.items()}
+    told = {f"{arm}/{seed}": state_of(found) for (arm, seed), found in stages.items()}
+    if folder.read_json(TOLD) == told or set(told.values()) == {"RUNNING"}:
+        return
+    settings = logger_of(study)
+    try:
+        for member in [member for member in stages if member in opened.member_ids]:
+            close_member(settings, opened.member_ids[member], stages[member], _numbers(study, member))
+        close_study(settings, opened.study_id, list(told.values()))
+    except ServiceError as error:
+        log.warning("MLflow cannot be reached, so its runs of the study stay open: %s", error)
+    else:
+        folder.write_json(TOLD, told)
+
+
+def _numbers(study: Study, member: tuple[str, int]) -> dict[str, float]:
+    """`BENCHMARK/METRIC` of a member's finished evaluations."""
+    runs = [study.runs[key] for key in study.members[member]]
+    results = {run.benchmark: run.done() or {} for run in runs if run.benchmark is not None}
+    return {
+        f"{benchmark}/{name}": float(value)
+        for benchmark, result in results.items()
+        for name, value in result.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
 
 
 def _open(study: Study, settings: Any, git: GitState) -> dict[Any, str]:

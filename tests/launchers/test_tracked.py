@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from launchers import tracked
+from launchers.ledger import Ledger
 from launchers.stage import changed_code
-from launchers.tracked import open_tracking, overrides_for
+from launchers.states import study_states
+from launchers.tracked import close_runs, open_tracking, overrides_for
 from o3v.compose import compose_command
 from o3v.errors import ServiceError
 from o3v.study import Study
@@ -63,6 +66,26 @@ def test_mlflow_runs_are_made_before_the_first_job(tmp_path: Path) -> None:
     assert dict(cfg.logger.tags) == {"study": "study", "arm": "no_gate"}
     changed = compose_command(run.command, (*run.overrides, *told(run), *changed_code(told(run), "0123", GIT)))
     assert changed.logger.tags.submitted_commit == "0123"
+
+
+def test_ended_members_are_closed_with_their_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    study = trained(tmp_path)
+    evals = {key: replace(run, benchmark="shapes") for key, run in study.runs.items() if run.stage == "eval"}
+    study = replace(study, runs={**study.runs, **evals})
+    open_tracking(study, GIT)
+    opened = read_study_runs(RunFolder(study.folder))
+    assert opened is not None
+    for key in study.members["a", 0]:
+        RunFolder(study.runs[key].folder).mark_done({"acc": 0.5, "folder": "x", "seen": True})
+    client = MlflowClient(tracked.logger_of(study).tracking_uri)
+    close_runs(study, study_states(study, Ledger("study"), {}))
+    member = client.get_run(opened.member_ids["a", 0])
+    assert member.info.status == "FINISHED" and member.data.metrics == {"shapes/acc": 0.5}
+    assert client.get_run(opened.study_id).info.status == "RUNNING"
+    monkeypatch.setattr(tracked, "logger_of", lambda study: pytest.fail("asked again"))
+    close_runs(study, study_states(study, Ledger("study"), {}))
 
 
 def test_without_mlflow_the_study_goes_on(tmp_path: Path, monkeypatch, caplog: pytest.LogCaptureFixture) -> None:
