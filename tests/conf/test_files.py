@@ -44,6 +44,7 @@ OWN_ROOT = {
     "step_cost_gpu": "bench_gpu_step", "decoding": "bench_video",
     "curation": "bench_curation",
     "data_check": "bench_check",
+    "interval_coverage": "bench_coverage",
 }
 
 
