@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from o3v.bench_curation import curation
+from o3v.bench_video import video
 from o3v.cli import EXIT_USER_ERROR, command, say
 from o3v.config_check import unknown
 
@@ -109,7 +110,64 @@ def gpu_step(cfg: DictConfig) -> float | None:
     return None
 
 
-COMMANDS: dict[str, Callable[[], None]] = {"step": step, "gpu_step": gpu_step, "curation": curation}
+@command(config_name="bench_padding")
+def padding(cfg: DictConfig) -> float | None:
+    """Tokens lost to padding under groupings of the mix; returns the share of tokens that the widest window saves."""
+    from pathlib import Path
+
+    from o3v.config import build, resolve
+    from o3v.measure.padding import PaddingCase, padding_rows, padding_text
+    from o3v.replay.files import write_json
+
+    plain = resolve(cfg)
+    names = ("rows", "devices", "prompts_per_device", "windows", "factor", "seed")
+    rows = padding_rows(PaddingCase(**{name: plain[name] for name in names}, reader=build(cfg, "reader")))
+    log.info("padding of one epoch:\n%s", padding_text(rows))
+    if cfg.out is not None:
+        write_json(Path(cfg.out), {"case": plain, "rows": rows})
+    return rows[-1]["saved"]
+
+
+@command(config_name="bench_check")
+def check(cfg: DictConfig) -> float | None:
+    """How long the check of a data set takes, and what it makes of damage; returns the second check's seconds."""
+    from pathlib import Path
+
+    from o3v.config import resolve
+    from o3v.datacheck.measure import CheckCase, measure_check, write_results
+
+    plain = resolve(cfg)
+    case = CheckCase(**{name: plain[name] for name in CheckCase.__dataclass_fields__})
+    results = measure_check(case, Path(plain["work"]), ["python", "-m", "o3v.bench", "check", *sys.argv[1:]])
+    log.info("%s", write_results(results, Path(plain["out"])))
+    for part in ("first", "second", "damaged_rows", "damaged_files"):
+        log.info("%s: %s", part, results[part])
+    return float(results["second"]["seconds"]["median"])
+
+
+@command(config_name="bench_coverage")
+def coverage(cfg: DictConfig) -> float | None:
+    """How often the intervals of a comparison hold the truth; returns the least share of those in use."""
+    from o3v.comparison.coverage import cases_of, measure, show, write
+    from o3v.config import resolve
+
+    plain = resolve(cfg)
+    found = measure(cases_of(plain), plain["repeats"], plain["seed"])
+    show(found)
+    if plain["out"] is not None:
+        write(found, plain, plain["out"], ["python", "-m", "o3v.bench", "coverage", *sys.argv[1:]])
+    return min(shares["in_use"] for _, shares in found)
+
+
+COMMANDS: dict[str, Callable[[], None]] = {
+    "step": step,
+    "gpu_step": gpu_step,
+    "video": video,
+    "check": check,
+    "curation": curation,
+    "padding": padding,
+    "coverage": coverage,
+}
 """First word of the command line -> what it runs."""
 
 

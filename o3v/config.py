@@ -22,13 +22,14 @@ from o3v.schemas import (
     RescoreConfig,
     TrainConfig,
 )
-from o3v.schemas_check import CheckConfig
-from o3v.schemas_compare import CompareConfig
+from o3v.schemas_check import BenchCheckConfig, CheckConfig
+from o3v.schemas_compare import BenchCoverageConfig, CompareConfig
 from o3v.schemas_curate import BenchCurationConfig, CurateConfig
 from o3v.schemas_launch import CancelConfig, StatusConfig, SubmitConfig
-from o3v.schemas_mixing import PassRatesConfig
+from o3v.schemas_mixing import BenchPaddingConfig, PassRatesConfig
 from o3v.schemas_study import StudyConfig
 from o3v.schemas_sync import SyncConfig
+from o3v.schemas_video import BenchVideoConfig
 
 ROOTS: dict[str, type] = {
     "train": TrainConfig,
@@ -40,10 +41,14 @@ ROOTS: dict[str, type] = {
     "demo": DemoConfig,
     "bench_step": BenchStepConfig,
     "bench_gpu_step": BenchGpuStepConfig,
+    "bench_video": BenchVideoConfig,
     "check": CheckConfig,
+    "bench_check": BenchCheckConfig,
     "study": StudyConfig,
     "pass_rates": PassRatesConfig,
+    "bench_padding": BenchPaddingConfig,
     "compare": CompareConfig,
+    "bench_coverage": BenchCoverageConfig,
     "curate": CurateConfig,
     "bench_curation": BenchCurationConfig,
     "sync": SyncConfig,
