@@ -100,7 +100,7 @@ def nice_ticks(low: float, high: float, count: int) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(size * power for size in (1, 2, 5, 10) if size * power >= rough * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(index * step, 12) for index in range(first, last + 1)]
+    return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
 
 
 def tick_text(tick: float, ticks: Sequence[float]) -> str:
@@ -110,6 +110,8 @@ def tick_text(tick: float, ticks: Sequence[float]) -> str:
     ('0.5', '2000', '0.002')
     """
     step = abs(ticks[1] - ticks[0]) if len(ticks) > 1 else 1.0
+    if 0 < step < 1e-5:
+        return f"{tick:.1e}" if tick else "0"
     digits = max(0, min(6, -math.floor(math.log10(step) + 1e-9))) if step > 0 else 0
     return f"{tick + 0.0:.{digits}f}"
 
