@@ -72,10 +72,11 @@ def _subjects(cfg: DictConfig, limits: Limits) -> list[tuple[Subject, Budget | N
     from o3v.datacheck.subjects import benchmark_subject, dataset_subject
     from o3v.errors import ConfigError
 
-    if cfg.data is None and cfg.benchmark is None:
+    has_rows = cfg.data is not None and "dataset" in cfg.data  # some files of conf/data say how frames are read only
+    if not has_rows and cfg.benchmark is None:
         raise ConfigError("nothing to check: give data=FILE of conf/data/ or benchmark=FILE of conf/benchmark/")
     found: list[tuple[Subject, Budget | None]] = []
-    if cfg.data is not None:
+    if has_rows:
         budget = _budget(cfg)
         found.append((dataset_subject(build(cfg, "data.dataset"), limits, budget.tokenizer), budget))
     if cfg.benchmark is not None:

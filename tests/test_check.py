@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from o3v.cli import Job, run_command
 from tests.commands import COUNTS
 from tests.datacheck.rows import FAULTY, GOOD, write_world
 from tests.tiny import CONF
@@ -129,9 +130,13 @@ def test_the_generated_world_passes(tmp_path):
         (("benchmark=tvgbench",), "tvgbench.json"),
     ],
 )
-def test_mistakes_end_the_command_with_two(tmp_path, overrides, said):
-    environment = {"O3V_BENCHMARKS": str(tmp_path / "none")}
-    done = check(tmp_path, *overrides, *([COUNTS] if "data=shapes" in overrides else []), **environment)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert said in done.stderr
+def test_mistakes_end_the_command_with_two(tmp_path, overrides, said, monkeypatch, capsys):
+    monkeypatch.setenv("O3V_BENCHMARKS", str(tmp_path / "none"))
+    monkeypatch.delenv("O3V_DATA", raising=False)
+    small = [COUNTS] if "data=shapes" in overrides else []
+    monkeypatch.setattr(sys, "argv", ["o3v.check", f"paths.output_dir={tmp_path}", *overrides, *small])
+    with pytest.raises(SystemExit) as stopped:
+        sys.exit(run_command("check", Job("o3v.check", "main")))
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err
     assert not (tmp_path / "check").exists()

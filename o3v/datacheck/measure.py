@@ -23,6 +23,7 @@ from o3v.errors import DataError
 from o3v.replay.files import write_json
 
 RESULTS: Final = "results.json"
+MEASURED: Final = ("seconds", "cpu_s", "load")
 TRIAL_ROWS: Final = 600
 TRIAL_LIMIT_S: Final = 30.0
 _LIMITS: Final = Limits(0.1, 0.02, 0.8, 1.0, 0.5, 1.0)
@@ -102,9 +103,10 @@ def _times(case: CheckCase, root: Path, work: Path) -> tuple[dict[str, Any], dic
 
 
 def _run(case: CheckCase, root: Path, work: Path, memory: Path) -> dict[str, float]:
-    """One command's wall time, CPU time with its workers, and counts."""
+    """One command's wall time, CPU time with its workers, load of the machine before it, and counts."""
     out = work / "report"
     arguments = ["data=stgr_rl", f"paths.data_root={root}", f"out={out}", f"memory={memory}", f"workers={case.workers}"]
+    load = os.getloadavg()[0]
     before, begin = os.times(), time.perf_counter()
     done = subprocess.run([sys.executable, "-m", "o3v.check", *arguments], capture_output=True, text=True)
     seconds, after = time.perf_counter() - begin, os.times()
@@ -113,16 +115,16 @@ def _run(case: CheckCase, root: Path, work: Path, memory: Path) -> dict[str, flo
     summary = json.loads((out / "STGR-RL" / "summary.json").read_text())
     cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
     counts = {key: summary[key] for key in ("rows", "rows_looked_at", "rows_remembered")}
-    return {"seconds": seconds, "cpu_s": cpu_s, **counts} | {
+    return {"seconds": seconds, "cpu_s": cpu_s, "load": load, **counts} | {
         key: summary[key] for key in ("media_looked_at", "media_remembered")
     }
 
 
 def _spread(runs: Sequence[dict[str, float]]) -> dict[str, Any]:
-    counts = {key: value for key, value in runs[0].items() if key not in ("seconds", "cpu_s")}
+    counts = {key: value for key, value in runs[0].items() if key not in MEASURED}
     times = {
         key: {"median": median(values), "all": values}
-        for key in ("seconds", "cpu_s")
+        for key in MEASURED
         if (values := [round(run[key], 2) for run in runs])
     }
     return times | counts
