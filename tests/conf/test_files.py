@@ -36,6 +36,9 @@ GIVEN = {
 # Constructor arguments that an entry point adds when it builds the class.
 RUNTIME_ARGUMENTS: dict[str, set[str]] = {"o3v.benchmarks.shapes.ShapesBenchmark": {"dataset"}}
 
+# Options that need another group: a data set's own rows as questions are checked as that data set.
+NOT_ALONE = {("check", "benchmark=shapes"), ("check", "benchmark=stgr")}
+
 # Folders of experiments/ that are made by a root of their own instead of a file in conf/experiment.
 OWN_ROOT = {
     "tiny_base": "pretrain",
@@ -76,6 +79,7 @@ def cases() -> list[tuple[str, str]]:
         for group in groups_of(root):
             if group != "experiment":
                 found += [(root, f"{group}={option}") for option in options_of(group) if not is_frames(group, option)]
+    found = [case for case in found if case not in NOT_ALONE]
     return found + [(root_of_experiment(name), f"experiment={name}") for name in options_of("experiment")]
 
 
