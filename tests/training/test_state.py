@@ -5,11 +5,13 @@ import logging
 import os
 import resource
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from o3v.training.state import CarefulIO, find_state, is_storage_error, save_state
+from o3v.training import state as module
+from o3v.training.state import SEAL, CarefulIO, find_state, is_storage_error, read_place, save_state
 from tests.training.runs import Session
 
 
@@ -153,3 +155,62 @@ def test_other_errors_are_not_swallowed(tmp_path):
     with pytest.raises(RuntimeError, match="size mismatch"):
         save_state(Trainer(), tmp_path, {}, CarefulIO())
     assert is_storage_error(RuntimeError("[enforce fail] PytorchStreamWriter failed writing file"))
+
+
+# ---- states that are folders
+
+
+class Sharded:
+    """A trainer whose processes each write a part."""
+
+    is_global_zero, world_size, strategy = True, 1, None
+
+    def save_checkpoint(self, path):
+        (path / "model").mkdir(parents=True)
+        (path / "model" / "rank0.pt").write_bytes(b"0" * 1000)
+        (path / "model" / "rank1.pt").write_bytes(b"1" * 1000)
+
+
+@pytest.fixture
+def sharded(tmp_path):
+    for batches in (2, 4):
+        assert save_state(Sharded(), tmp_path, {"batches_done": batches}, CarefulIO())
+    return tmp_path
+
+
+def test_a_folder_is_a_state(sharded):
+    assert names(sharded) == ["last.ckpt", "previous.ckpt"]
+    assert [read_place(sharded / name)["batches_done"] for name in names(sharded)] == [4, 2]
+    assert find_state(sharded) == sharded / "last.ckpt"
+
+
+def cut_part(state):
+    (state / "model" / "rank1.pt").write_bytes(b"1" * 999)
+
+
+def lose_part(state):
+    (state / "model" / "rank0.pt").unlink()
+
+
+def cut_seal(state):
+    text = (state / SEAL).read_text()
+    (state / SEAL).write_text(text[: len(text) // 2])
+
+
+def lose_seal(state):
+    (state / SEAL).unlink()
+
+
+@pytest.mark.parametrize("break_it", [cut_part, lose_part, cut_seal, lose_seal])
+def test_a_broken_folder_is_passed_over(break_it, sharded, caplog):
+    break_it(sharded / "last.ckpt")
+    assert find_state(sharded) == sharded / "previous.ckpt"
+    assert "last.ckpt cannot be read" in caplog.text
+
+
+def test_no_room_for_a_folder_is_known_before_the_processes_write(sharded, monkeypatch, caplog):
+    monkeypatch.setattr(module, "is_sharded", lambda strategy: True)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1999))
+    monkeypatch.setattr(Sharded, "save_checkpoint", None)
+    assert not save_state(Sharded(), sharded, {"batches_done": 6}, CarefulIO())
+    assert "No space left: 1999 bytes" in caplog.text and find_state(sharded) == sharded / "last.ckpt"
