@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from o3v.cli import command
+from o3v.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,10 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     from o3v.training.world import check_tasks
 
     check_tasks(cfg.trainer.lightning)
+    if "dataset" not in cfg.data:
+        raise ConfigError(
+            "data.dataset is missing: data=NAME of a benchmark says how its media are read, and has no rows"
+        )
     build(cfg, "model").check(cfg.init_from)
     opened = open_run(cfg.name, identity_of(cfg), build(cfg, "logger"), again=cfg.again)
     return opened.result if opened.result is not None else opened.complete(lambda: train(cfg, opened))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from o3v.errors import ConfigError, DataError
 from o3v.video.decode import probe
 from tests import commands, tiny
 from tests.commands import GROUP, LETTERS, QUIET, SMALL, metrics, run_folder
@@ -150,9 +151,12 @@ def test_official_rows_train_and_evaluate(tmp_path, family):
 
 @has_shared
 def test_sft_on_the_rl_file_says_what_is_wrong(tmp_path):
-    from o3v.errors import DataError
-
     base = tiny.saved_policy("qwen2_5_vl", tmp_path / "base")
     overrides = ("logger=jsonl", *QUIET, *REAL_FRAMES, f"paths.data_root={SHARED}", "data=stgr_rl", "trainer.batches=1")
     with pytest.raises(DataError, match=r"reasoning_process.*Use the SFT file"):
         commands.run("train", tmp_path, *overrides, f"init_from={base}")
+
+
+def test_frames_of_a_benchmark_are_nothing_to_train_on(tmp_path):
+    with pytest.raises(ConfigError, match=r"data\.dataset is missing"):
+        commands.run("train", tmp_path, "data=vstar", "logger=none")
