@@ -53,9 +53,9 @@ def cancel_study(folder: Path, name: str, arms: Collection[str] | None) -> list[
 
     with locked(folder):
         ledger = read_ledger(folder, name)
-        if arms is None and ledger.driver is not None:
-            stop_process(*ledger.driver)
         doomed = live_jobs(ledger, arms)
+        if arms is None and ledger.driver is not None:
+            stop_process(*ledger.driver)  # first, with all that it started, so that it starts nothing more
         _end(doomed)
         marked = {job.key: replace(job, cancelled=True) for job in doomed}
         write_ledger(folder, replace(ledger, jobs={**ledger.jobs, **marked}))
