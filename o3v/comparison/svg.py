@@ -109,10 +109,12 @@ def tick_text(tick: float, ticks: Sequence[float]) -> str:
     >>> tick_text(0.5, [0.0, 0.5, 1.0]), tick_text(2000.0, [0.0, 2000.0]), tick_text(0.002, [0.0, 0.002])
     ('0.5', '2000', '0.002')
     """
-    step = abs(ticks[1] - ticks[0]) if len(ticks) > 1 else 1.0
-    if 0 < step < 1e-5:
+    if len(ticks) < 2:
+        return f"{tick:g}"
+    step = abs(ticks[1] - ticks[0])
+    if step < 1e-5:
         return f"{tick:.1e}" if tick else "0"
-    digits = max(0, min(6, -math.floor(math.log10(step) + 1e-9))) if step > 0 else 0
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
     return f"{tick + 0.0:.{digits}f}"
 
 
