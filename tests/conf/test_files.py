@@ -44,10 +44,17 @@ OWN_ROOT = {
     "tiny_base": "pretrain",
     "demo": "demo",
     "step_cost": "bench_step",
-    "step_cost_gpu": "bench_gpu_step", "decoding": "bench_video",
+    "step_cost_gpu": "bench_gpu_step",
+    "decoding": "bench_video",
     "curation": "bench_curation",
     "data_check": "bench_check",
     "interval_coverage": "bench_coverage",
+}
+
+
+# How a benchmark's own media are read: composed with benchmark=NAME, and no data to train on.
+FRAMES = {("data", "frames_64")} | {
+    ("data", path.stem) for path in (CONF / "benchmark").glob("*.yaml") if path.stem not in ("shapes", "stgr")
 }
 
 
@@ -78,14 +85,9 @@ def cases() -> list[tuple[str, str]]:
     for root in ROOTS:
         for group in groups_of(root):
             if group != "experiment":
-                found += [(root, f"{group}={option}") for option in options_of(group) if not is_frames(group, option)]
+                found += [(root, f"{group}={option}") for option in options_of(group) if (group, option) not in FRAMES]
     found = [case for case in found if case not in NOT_ALONE]
     return found + [(root_of_experiment(name), f"experiment={name}") for name in options_of("experiment")]
-
-
-def is_frames(group: str, option: str) -> bool:
-    """Whether an option only says how a benchmark's own media are read; it is composed with that benchmark."""
-    return group == "data" and "dataset" not in resolve(composed("answer", f"data={option}").cfg)["data"]
 
 
 def composed(root: str, override: str) -> Composed:
@@ -122,6 +124,7 @@ def missing_arguments(node: dict[str, Any]) -> set[str]:
 
 def test_every_file_is_reached() -> None:
     reached = {root for root in ROOTS} | {override.replace("=", "/") for _, override in cases() if override}
+    reached |= {f"{group}/{option}" for group, option in FRAMES}
     files = {str(path.relative_to(CONF).with_suffix("")) for path in CONF.rglob("*.yaml")}
     assert {name for name in files - reached if not name.startswith("hydra/")} == set()
 
