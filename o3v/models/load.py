@@ -1,17 +1,21 @@
-"""Model presets: where weights lie and how they are loaded. Weights are looked up on disk only, never downloaded."""
+"""Model presets: where weights lie and how they are loaded. Nothing is downloaded unless a preset asks for it."""
 
 from __future__ import annotations
 
 import json
 import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from o3v.errors import ConfigError, StorageError
+from o3v.models.availability import QUANTIZATIONS, attention_for, check_quantization
 from o3v.models.family import Family, find_family
 from o3v.models.lora import LoraSettings, add_adapter, has_adapter, merged_weights
+from o3v.models.published import cached_folders, download, find_published
 
 if TYPE_CHECKING:
     from o3v.models.policy import Policy
@@ -32,11 +36,16 @@ class ModelSpec:
         path: Hugging Face folder; relative names are looked up below `root`, then below the project's own assets.
         root: folder that holds downloaded models.
         dtype: float32, bfloat16 or float16.
-        attention: transformers' name of the attention implementation, for example sdpa or flash_attention_2.
+        attention: transformers' name of the vision tower's attention, for example sdpa or flash_attention_2; auto for
+            the quickest that is there.
         linear: products of linear layers on a CPU: "torch", "onednn", or "auto" for the quicker one.
         gradient_checkpointing: trade a second forward for activation memory.
         train_vision: False freezes the vision tower. With adapters everything else is frozen, the tower included.
         lora: adapters in place of training the whole model.
+        quantization: "nf4" keeps the frozen language model in 4 bits (QLoRA, arXiv:2305.14314; wants adapters, a GPU
+            and bitsandbytes); null: weights as they are.
+        published: name of the published model whose sizes these are (`o3v.models.published`); null for tiny ones.
+        download: fetch weights that are nowhere on this machine from the Hugging Face hub.
         architecture: sizes of a tiny model, used when it is made from nothing (`o3v.pretrain`); null for real models.
     """
 
@@ -49,6 +58,9 @@ class ModelSpec:
     gradient_checkpointing: bool
     train_vision: bool
     lora: LoraSettings
+    quantization: str | None
+    published: str | None
+    download: bool
     architecture: dict[str, Any] | None
 
     def __post_init__(self) -> None:
@@ -57,6 +69,20 @@ class ModelSpec:
             if getattr(self, key) not in allowed:
                 raise ConfigError(f"model.{key}={getattr(self, key)!r} is not allowed; allowed are {list(allowed)}")
         self.lora.check(self.family)
+        self._check_quantization()
+        if self.published is not None and find_published(self.published).model_type != self.family:
+            raise ConfigError(f"model.published={self.published!r} is no {self.family}, which model.family says")
+        if self.download and self.published is None:
+            raise ConfigError("model.download=true: model.published is null, so there is nothing to fetch it by")
+
+    def _check_quantization(self) -> None:
+        if self.quantization is None:
+            return
+        if self.quantization not in QUANTIZATIONS:
+            allowed = f"null and {', '.join(QUANTIZATIONS)}"
+            raise ConfigError(f"model.quantization={self.quantization!r} is not allowed; allowed are {allowed}")
+        if not self.lora.rank:
+            raise ConfigError(f"model.quantization={self.quantization!r} needs adapters: set model.lora.rank above 0")
 
     def check(self, folder: str | Path | None) -> None:
         """Look that the weights are there, before anything heavy is loaded. Raises ConfigError.
@@ -64,25 +90,36 @@ class ModelSpec:
         Args:
             folder: as for `load_policy`.
         """
+        check_quantization(self.quantization)
+        attention_for(self.attention)
         _check_family(self, self.find() if folder is None else _exported(Path(folder)))
 
     def find(self) -> Path:
-        """The folder of the weights.
+        """The folder of the weights: below `root`, among the project's own, or in the Hugging Face cache.
 
         Raises:
             ConfigError: no such folder; the message names every place that was looked at.
+            StorageError: `download` is set, and it failed.
         """
-        places = [Path(self.root) / self.path, ASSETS / self.path]
+        places = self.places()
         for place in places:
             if (place / "config.json").is_file():
                 return place
+        if self.download and self.published is not None:
+            return download(find_published(self.published).repository)
         searched = ", ".join(str(p.absolute()) for p in places)
         raise ConfigError(f"model.path={self.path!r}: no config.json found; looked in {searched}. {self._remedy()}")
+
+    def places(self) -> list[Path]:
+        """Folders in which the weights are looked for, in this order."""
+        own = [Path(self.root) / self.path, ASSETS / self.path]
+        return own if self.published is None else own + cached_folders(find_published(self.published).repository)
 
     def _remedy(self) -> str:
         """How weights that are not there are come by."""
         if self.architecture is None:
-            return "Download the model there or set paths.model_root. Nothing is downloaded at run time."
+            fetch = "" if self.published is None else ", or set model.download=true"
+            return f"Put the model there or set paths.model_root{fetch}. Nothing is downloaded by itself."
         return f"Make it with python -m o3v.pretrain model={self.path}, and give the folder of that run as init_from."
 
 
@@ -105,13 +142,15 @@ def load_policy(spec: ModelSpec, folder: str | Path | None = None) -> Policy:
     family = _check_family(spec, place)
     import torch
 
+    check_quantization(spec.quantization)
     model = AutoModelForImageTextToText.from_pretrained(
         place,
         dtype=getattr(torch, spec.dtype),
-        attn_implementation=spec.attention,
+        attn_implementation=attention_for(spec.attention),
         trust_remote_code=False,
         local_files_only=True,
         use_safetensors=True,
+        **_quantized(spec),
     )
     processor = AutoProcessor.from_pretrained(place, trust_remote_code=False, local_files_only=True)
     processor.tokenizer.padding_side = "left"
@@ -156,7 +195,8 @@ def save_policy(policy: Policy, folder: str | Path) -> None:
     aside = target.with_name(f".{target.name}.part")
     try:
         shutil.rmtree(aside, ignore_errors=True)
-        policy.model.save_pretrained(aside, safe_serialization=True, state_dict=weights)
+        with _as_whole(policy.model):
+            policy.model.save_pretrained(aside, safe_serialization=True, state_dict=weights)
         policy.processor.save_pretrained(aside)
         shutil.rmtree(target, ignore_errors=True)
         aside.rename(target)
@@ -174,7 +214,7 @@ def _prepare(policy: Policy, spec: ModelSpec) -> Policy:
     model = policy.model
     model.eval()
     model.model.language_model.config._attn_implementation = ATTENTION
-    if spec.attention == "sdpa":
+    if attention_for(spec.attention) == "sdpa":
         model.model.visual.config._attn_implementation = VISION_ATTENTION
     trim_last_layer(model.model)
     set_linear_kernel(model, spec.linear)
@@ -183,6 +223,36 @@ def _prepare(policy: Policy, spec: ModelSpec) -> Policy:
     if spec.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return policy
+
+
+def _quantized(spec: ModelSpec) -> dict[str, Any]:
+    """Keywords under which the language model's frozen layers are kept in 4 bits; head and vision tower stay whole."""
+    if spec.quantization is None:
+        return {}
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    four_bits = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=spec.quantization,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, spec.dtype),
+        llm_int8_skip_modules=["lm_head", "model.visual"],
+    )
+    return {"quantization_config": four_bits, "device_map": {"": torch.cuda.current_device()}}
+
+
+@contextmanager
+def _as_whole(model: Any) -> Iterator[None]:
+    """For the time of the block, a model says nothing of its weights having been quantised: whole ones are written."""
+    kept = {name: vars(model).pop(name) for name in ("hf_quantizer", "quantization_method") if name in vars(model)}
+    configuration = vars(model.config).pop("quantization_config", None)
+    try:
+        yield
+    finally:
+        vars(model).update(kept)
+        if configuration is not None:
+            model.config.quantization_config = configuration
 
 
 def _exported(folder: Path) -> Path:

@@ -98,6 +98,15 @@ def add_adapter(policy: Policy, settings: LoraSettings) -> None:
             weight.data = weight.data.float()
 
 
+def adapter_parameters(model: Any, settings: LoraSettings) -> int:
+    """How many parameters adapters of a model would have; the model may be on the meta device and stays as it is."""
+    if not settings.rank:
+        return 0
+    names = set(_layers(model, settings.target_modules))
+    layers = [module for name, module in model.named_modules() if name in names]
+    return sum(settings.rank * (layer.in_features + layer.out_features) for layer in layers)
+
+
 def has_adapter(policy: Policy) -> bool:
     """Whether adapters were put into the model."""
     return hasattr(policy.model, "peft_config")
@@ -130,13 +139,35 @@ def merged_weights(policy: Policy) -> dict[str, Tensor]:
     Returns:
         State dictionary under the plain model's names; merged matrices are new ones on the host, summed in float32.
     """
-    state = policy.model.state_dict()
-    plain = {name.replace(".base_layer.", "."): value for name, value in state.items() if ".lora_" not in name}
-    for name, layer in _adapted(policy.model).items():
-        base, (adapter,) = layer.get_base_layer().weight.detach(), layer.active_adapters
-        change = layer.get_delta_weight(adapter).detach()
-        plain[f"{name}.weight"] = (base.float() + change.float()).to(base.dtype).cpu()
+    from peft.utils.integrations import dequantize_module_weight
+
+    adapted = _adapted(policy.model)
+    whole = {name: layer.get_base_layer() for name, layer in adapted.items()} | _in_four_bits(policy.model)
+    plain = {name: value for name, value in _plain_state(policy.model).items() if not _is_scale(name)}
+    for name, layer in whole.items():
+        base = dequantize_module_weight(layer).detach()  # the weight itself where it is not quantised
+        if name in adapted:
+            (adapter,) = adapted[name].active_adapters
+            base = (base.float() + adapted[name].get_delta_weight(adapter).detach().float()).to(base.dtype)
+        plain[f"{name}.weight"] = base.cpu()
     return plain
+
+
+def _plain_state(model: Any) -> dict[str, Tensor]:
+    """The state dictionary without adapters, under the plain model's names."""
+    state = model.state_dict().items()
+    return {name.replace(".base_layer.", "."): value for name, value in state if ".lora_" not in name}
+
+
+def _is_scale(name: str) -> bool:
+    """Whether an entry of a state dictionary belongs to a weight in 4 bits: "...weight.absmax" and its kind."""
+    return ".weight." in name
+
+
+def _in_four_bits(model: Any) -> dict[str, Any]:
+    """Quantised layers without an adapter, by name; those with one are reached through it."""
+    found = {name: module for name, module in model.named_modules() if type(module).__name__ == "Linear4bit"}
+    return {name: module for name, module in found.items() if not name.endswith(".base_layer") and ".lora_" not in name}
 
 
 def _layers(model: Any, names: Sequence[str]) -> list[str]:
