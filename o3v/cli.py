@@ -182,11 +182,11 @@ def _check_arguments(config_name: str, folder: Path) -> None:
     from hydra import initialize_config_dir
     from hydra._internal.utils import get_args_parser
 
-    from o3v.config import register_schemas
+    from o3v.config import ROOTS, register_schemas
     from o3v.config_check import check_command
 
-    register_schemas()
     args = get_args_parser().parse_args()
+    register_schemas(ROOTS if args.config_name or config_name not in ROOTS else [config_name])
     other = args.help or args.hydra_help or args.shell_completion or args.experimental_rerun or args.info
     if other or args.config_name or args.config_path:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -59,12 +60,17 @@ ROOTS: dict[str, type] = {
 """Name of the root file in conf/ -> its schema."""
 
 
-def register_schemas() -> None:
-    """Make the schemas known to Hydra as `base_train` and so on; doing it again does no harm."""
+def register_schemas(names: Iterable[str] = ROOTS) -> None:
+    """Make schemas known to Hydra as `base_train` and so on; doing it again does no harm.
+
+    Args:
+        names: of root files. Hydra copies all that it knows once for each group that it lists, so a command registers
+            its own alone.
+    """
     register_resolvers()
     store = ConfigStore.instance()
-    for name, schema in ROOTS.items():
-        store.store(name=f"base_{name}", node=schema)
+    for name in names:
+        store.store(name=f"base_{name}", node=ROOTS[name])
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
