@@ -214,8 +214,16 @@ def _number(value: float | None) -> float:
 
 
 def _published(collected: Collected, name: str) -> dict[str, dict[str, float]]:
-    rows = {arm: dict(found.get(name) or {}) for arm, found in (collected.study.published or {}).items()}
-    return {arm: row for arm, row in rows.items() if row}
+    """Figures of this benchmark; and, named as such, of those that the study stands in for and does not measure."""
+    measured = {run.benchmark for run in collected.study.runs.values()}
+    rows: dict[str, dict[str, float]] = {}
+    for arm, found in (collected.study.published or {}).items():
+        for benchmark, figures in found.items():
+            if benchmark == name:
+                rows[arm] = dict(figures)
+            elif benchmark not in measured:
+                rows[f"{arm} on {benchmark}"] = dict(figures)
+    return rows
 
 
 def _notes(collected: Collected, keys: Mapping[str, Mapping[int, str]]) -> list[str]:

@@ -24,7 +24,7 @@ def take(page: Path, folder: Path) -> None:
     """Takes both pictures."""
     browser = next(found for name in BROWSERS if (found := shutil.which(name)))
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as profile, browsed(browser, Path(profile)) as opened:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, browsed(browser, Path(profile)) as opened:
         opened.open(page, DESK)
         _save(Image.open(opened.picture(folder / "compare_desk.png", DESK_PX)), folder / "compare_desk.png")
         parts = []

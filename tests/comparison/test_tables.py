@@ -145,7 +145,7 @@ def test_trivial_and_published_rows_stand_apart(tmp_path):
         finish(study.runs[study.members[arm, 0][-1]].folder, [record("q", {"acc": 1.0}, f"v{arm}")], report)
     table = table_of(study)
     assert table.trivial["guess"]["acc"].value == 0.25 and math.isnan(table.trivial["guess"]["acc"].high)
-    assert table.published == {"base": {"acc": 33.7}}
+    assert table.published == {"base": {"acc": 33.7}, "base on other": {"acc": 1.0}}
     assert table.arms["base"]["acc"].mean.value == 1.0
 
 

@@ -52,7 +52,7 @@ def compare_address(server, runs):
 
 def browse(chromium, address, *what, wait_ms=20_000):
     """What a headless browser prints for a page that has had `wait_ms` of its own time."""
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
         command += ["--window-size=1500,2600", f"--virtual-time-budget={wait_ms}", *what, address]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
