@@ -28,6 +28,7 @@ from o3v.schemas_compare import BenchCoverageConfig, CompareConfig
 from o3v.schemas_curate import BenchCurationConfig, CurateConfig
 from o3v.schemas_launch import CancelConfig, StatusConfig, SubmitConfig
 from o3v.schemas_mixing import BenchPaddingConfig, PassRatesConfig
+from o3v.schemas_serve import ServeRolloutsConfig
 from o3v.schemas_study import StudyConfig
 from o3v.schemas_sync import SyncConfig
 from o3v.schemas_video import BenchVideoConfig
@@ -53,6 +54,7 @@ ROOTS: dict[str, type] = {
     "curate": CurateConfig,
     "bench_curation": BenchCurationConfig,
     "sync": SyncConfig,
+    "serve_rollouts": ServeRolloutsConfig,
     "submit": SubmitConfig,
     "status": StatusConfig,
     "cancel": CancelConfig,

@@ -75,6 +75,7 @@ class TrainConfig:
     optim: Any = MISSING
     reward: Any = None
     rollout: Any = None
+    engine: Any = None
     trainer: Any = MISSING
     logger: Any = None
 

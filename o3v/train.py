@@ -18,6 +18,8 @@ from o3v.errors import ConfigError
 log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lightning import Callback
     from torch import Tensor
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from o3v.data.prepare import Preparer
     from o3v.data.stream import SampleStream
     from o3v.models.policy import Encoded, Policy
+    from o3v.rollout.draw import Sampling
+    from o3v.rollout.engines import RolloutEngine
     from o3v.runs import Run
     from o3v.training.fit import TrainerSettings
     from o3v.training.learner import Learner
@@ -61,6 +65,8 @@ def identity_of(cfg: DictConfig) -> dict[str, Any]:
 
     plain = resolve(cfg)
     trainer = plain["trainer"]
+    if plain.get("engine") is None:  # the policy draws its completions itself: nothing that a name should tell
+        plain.pop("engine", None)
     return plain | {"global_batch": trainer["prompts_per_device"] * world_size(trainer["lightning"])}
 
 
@@ -85,7 +91,7 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
     for warning in objective.warnings(settings.prompts_per_device, cfg.rollout.group_size):
         log.warning(warning)
     rewards = build(cfg, "reward") if objective.needs_rollout else None
-    sampling = build(cfg, "rollout") if objective.needs_rollout else None
+    sampling, engine = _drawing(cfg, objective, settings, run)
     dataset = build(cfg, "data.dataset")
     samples = dataset.samples()
     faults = FaultLog(run.faults, cfg.data.dataset.max_fault_share, len(samples) + len(dataset.faults))
@@ -103,6 +109,7 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
         sampling,
         cfg.seed,
         settings.passes(),
+        engine,
     )
     module = GroundingModule(learner, build(cfg, "optim"), stream.schedule.batches)
     loader = BatchLoader(stream, policy, settings.num_workers)
@@ -119,6 +126,22 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
         | report.summary()
         | store.counts()
     )
+
+
+def _drawing(
+    cfg: DictConfig, objective: Any, settings: TrainerSettings, run: Run
+) -> tuple[Sampling | None, RolloutEngine | None]:
+    """How completions are drawn, and what draws them outside of training; None where the policy does, or nobody."""
+    from o3v.config import build
+
+    if not objective.needs_rollout:
+        return None, None
+    sampling, chosen = build(cfg, "rollout"), build(cfg, "engine")
+    if chosen is None:
+        return sampling, None
+    chosen.check(sampling, settings.old_logprobs)
+    place: Path = run.folder.path
+    return sampling, chosen.open(place / "engine", place.name, settings.rank)
 
 
 def _load(cfg: DictConfig, objective: Any) -> tuple[Policy, Policy | None]:

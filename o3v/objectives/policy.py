@@ -175,6 +175,7 @@ class PolicyObjective:
         advantages: Tensor,
         completion_mask: Tensor,
         total: UpdateSize | None = None,
+        weights: Tensor | None = None,
     ) -> LossOutput:
         """Loss of N completions, whole groups or parts of them.
 
@@ -186,6 +187,8 @@ class PolicyObjective:
             completion_mask: [N, L] bool, True up to and including EOS. What stands under False has no influence.
             total: size of the update of which these completions are a part; None: they are all of it. Losses and
                 gradients of the parts add up to those of the whole.
+            weights: [N, 1] or [N, L] factors of the policy loss, not of the KL term, for completions that another
+                program drew, see `o3v.objectives.correction`; None: 1.
 
         Returns:
             The loss, with metrics `policy_loss` and `kl` (loss = policy_loss + kl_coef kl; kl is 0 without a
@@ -199,7 +202,9 @@ class PolicyObjective:
             raise ValueError(f"kl_coef={self.kl_coef} needs ref_logprobs")
         ratio = self.ratio(logprobs, old_logprobs, completion_mask)
         gain = advantages.detach().unsqueeze(-1)  # [N, 1]
-        policy_loss = -self._sum(self._surrogate(ratio, gain, logprobs, completion_mask), completion_mask, total)
+        surrogate = self._surrogate(ratio, gain, logprobs, completion_mask)
+        weighted = surrogate if weights is None else surrogate * weights.detach()
+        policy_loss = -self._sum(weighted, completion_mask, total)
         kl = self._kl(logprobs, ref_logprobs, ratio, completion_mask, total)
         loss = policy_loss + self.kl_coef * kl if self.needs_reference else policy_loss
         metrics, counted = self._ratio_metrics(ratio.detach(), gain, completion_mask)

@@ -20,6 +20,8 @@ NOT_IDENTITY = frozenset(
     {"cluster", "logger", "paths", "hydra", "store", "trainer.lightning.enable_progress_bar", "trainer.num_workers"}
     | {"trainer.lightning.devices", "trainer.lightning.num_nodes", "trainer.prompts_per_device"}
     | {"data.lengths_folder"}
+    | {"engine.url", "engine.weights_folder", "engine.timeout_s", "engine.patience_s", "engine.pause_s"}
+    | {"engine.key_variable"}
 )
 """Keys, with dots for parts of a group, that say where and how a run happens, not what it computes.
 

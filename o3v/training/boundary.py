@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from o3v.errors import PeerError
+from o3v.errors import PeerError, ServiceError
 from o3v.stop import SIGNALS, Interrupted, Stop
 from o3v.tracking.progress import ProgressFile
 from o3v.training.module import GroundingModule
@@ -64,6 +64,12 @@ class Boundary(Callback):
         """Saves the end, so that an export that failed is done again without training again."""
         module = _of(pl_module)
         if self._tried != module.batches_done:
+            self.save(trainer, module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Saves where a service outside has failed the only process: the step it failed has changed nothing yet."""
+        module = _of(pl_module)
+        if isinstance(exception, ServiceError) and trainer.world_size == 1 and self._tried != module.batches_done:
             self.save(trainer, module)
 
     def save(self, trainer: Trainer, module: GroundingModule) -> bool:

@@ -17,6 +17,7 @@ from o3v.models.logprobs import dense_scores, kept_scores, mask_scores, packed_s
 from o3v.models.lora import adapter_off
 from o3v.models.policy import Encoded, Policy
 from o3v.models.prefix import Prefix
+from o3v.rollout.engines import RolloutEngine
 from o3v.rollout.sampler import Sampling
 
 Update = Callable[[Tensor, bool], float]
@@ -84,6 +85,7 @@ class Learner:
         sampling: how completions are drawn, None for objectives without a rollout.
         seed: of the run.
         passes: how prompts and completions go through the model.
+        engine: draws the completions outside of training; None: the policy draws them itself.
     """
 
     policy: Policy
@@ -93,6 +95,7 @@ class Learner:
     sampling: Sampling | None
     seed: int
     passes: PassSettings
+    engine: RolloutEngine | None = None
 
     @property
     def temperature(self) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from o3v.data.schedule import Schedule
 from o3v.data.stream import Batch, Stream
-from o3v.errors import UserError
+from o3v.errors import ParityError, ServiceError, UserError
 from o3v.training.learner import Learner
 from o3v.training.rl_step import Experience, rl_step
 from o3v.training.sft_step import sft_step
@@ -85,6 +85,18 @@ def seed_draws(seed: int, number: int) -> None:
     torch.manual_seed(mixed)
 
 
+def _engine_failure(learner: Learner, metrics: dict[str, float]) -> ParityError | None:
+    """What is wrong where an engine's log-probabilities have come to be far from those of training."""
+    gap = metrics.get("rollout/engine_gap", 0.0)
+    if learner.engine is None or gap <= learner.engine.max_gap:
+        return None
+    return ParityError(
+        f"{learner.engine.sampler.place}: its log-probabilities are {gap:.3g} nats from those of training on average, "
+        f"allowed are {learner.engine.max_gap:g} (engine.max_gap). It draws with other weights, or with embeddings of "
+        "pictures that older weights computed; the last saved state is from before this step"
+    )
+
+
 class GroundingModule(LightningModule):
     """Wraps the vision-language model and applies its objective, SFT or policy.
 
@@ -124,7 +136,7 @@ class GroundingModule(LightningModule):
         self._set_lr(self._schedule.progress(self.batches_done))
         progress = self._schedule.progress(self.batches_done + 1)
         if self._learner.objective.needs_rollout:
-            metrics, self.experience = rl_step(self._learner, batch, progress, self._update, self._plan)
+            metrics, self.experience = self._rl_step(batch, progress)
         else:
             metrics = sft_step(self._learner, batch, self._update, self._plan, self._mean)
         for _ in range(self._joins):
@@ -132,6 +144,22 @@ class GroundingModule(LightningModule):
         self.step_metrics = metrics | {"lr": self.optimizers().param_groups[0]["lr"]}  # type: ignore[union-attr]
         self.batches_done += 1
         self._show(metrics)
+
+    def _rl_step(self, batch: Batch, progress: float) -> tuple[dict[str, float], Experience | None]:
+        """`rl_step`; where an engine fails one of several processes, all stop together at the step's end.
+
+        A single process just stops: nothing of the step has changed anything, see `Boundary.on_exception`.
+        """
+        try:
+            metrics, experience = rl_step(self._learner, batch, progress, self._update, self._plan)
+        except ServiceError as error:
+            if self.trainer.world_size == 1:
+                raise
+            self.failure = error
+            self._plan(0)
+            return {}, None
+        self.failure = _engine_failure(self._learner, metrics) or self.failure
+        return metrics, experience
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The configured optimizer; its learning rate is set before every step from the run's progress."""
@@ -142,6 +170,11 @@ class GroundingModule(LightningModule):
         self._learner.check_device(self.device.type)
         if self._learner.reference is not None:
             self._learner.reference.model.to(self.device)
+
+    def on_fit_end(self) -> None:
+        """Removes the weights that were written for an engine outside."""
+        if self._learner.engine is not None:
+            self._learner.engine.sampler.close()
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Batches stay where they are; steps move what they compute on."""

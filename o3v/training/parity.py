@@ -24,7 +24,7 @@ from torch import Tensor
 from o3v.data.stream import Batch
 from o3v.errors import ConfigError, ParityError
 from o3v.models.policy import Encoded, Policy
-from o3v.rollout.sampler import sample_completions
+from o3v.rollout.sampler import Sampling, sample_completions
 from o3v.training.learner import Learner
 from o3v.training.module import GroundingModule
 from o3v.types import Rollout
@@ -83,12 +83,22 @@ def check_parity(learner: Learner, batch: Batch, score: Score, prompts: int, tol
         group_size=min(sampling.group_size, _GROUP),
         max_new_tokens=min(sampling.max_new_tokens, _TOKENS),
     )
-    seeds = [_SEED + k for k in range(len(rows) * short.group_size)]
-    rollout = sample_completions(learner.policy, encoded, short, seeds)
+    rollout = _drawn(learner, batch, rows, encoded, short)
     with torch.no_grad(), _training(learner.policy):
         scores = score(learner.policy, encoded, rollout.ids, rollout.completion_mask).float()
     names = [example.sample.id if example.sample else f"number {row}" for row, example in enumerate(batch.examples)]
     return _compared(rollout, scores, names, learner.policy, tolerance)
+
+
+def _drawn(learner: Learner, batch: Batch, rows: list[int], encoded: Encoded, sampling: Sampling) -> Rollout:
+    """Completions as the run draws them; an engine's from the whole distribution, of which training scores."""
+    seeds = [_SEED + k for k in range(len(rows) * sampling.group_size)]
+    if learner.engine is None:
+        return sample_completions(learner.policy, encoded, sampling, seeds)
+    engine, whole = learner.engine.sampler, replace(sampling, top_p=1.0, top_k=0)
+    engine.follow(learner.policy, batch.index)
+    prompts = [batch.examples[row].prompt for row in rows]
+    return engine.sample(learner.policy, prompts, encoded, whole, seeds)
 
 
 def tolerance_for(policy: Policy, tolerances: Mapping[str, float]) -> float:

@@ -61,13 +61,20 @@ def rl_step(
     Returns:
         Metrics, and the experience for tables and pictures (None when no sample of the batch could be read).
     """
+    if learner.engine is not None:  # in any case: other processes may wait for the weights that this one brings
+        learner.engine.sampler.follow(learner.policy, batch.index)
     if batch.encoded is None:
         plan(0)
         return {}, None
     prompts = batch.encoded.to(learner.policy.device)
-    prefixes = read(learner, prompts)
-    experience = collect(learner, batch, join([p.detach() for p in prefixes]), progress)
-    kept = prefixes if learner.keeps_graph(len(batch.examples)) else None
+    keeps = learner.keeps_graph(len(batch.examples))
+    if learner.engine is None:
+        prefixes = read(learner, prompts)
+        experience = collect(learner, batch, join([p.detach() for p in prefixes]), progress)
+    else:
+        experience = collect(learner, batch, None, progress)
+        prefixes = read(learner, prompts) if keeps else []
+    kept = prefixes if keeps else None
     metrics = rollout_metrics(experience) | learn(learner, prompts, kept, experience, update, plan)
     return metrics, experience
 
@@ -81,8 +88,10 @@ def read(learner: Learner, prompts: Encoded) -> list[Prefix]:
         ]
 
 
-def collect(learner: Learner, batch: Batch, prefix: Prefix, progress: float) -> Experience:
+def collect(learner: Learner, batch: Batch, prefix: Prefix | None, progress: float) -> Experience:
     """Rollout [B*G, L] -> completions -> rewards [B, G, K] -> advantages [B, G].
+
+    The prompts need not have been read where an engine draws.
 
     Groups whose rewards are all equal are drawn again, with other seeds, up to `resample_flat` times. DAPO
     (arXiv:2503.14476, sec. 3.2) takes other prompts instead; here a batch stays the batch of its number.
@@ -94,7 +103,7 @@ def collect(learner: Learner, batch: Batch, prefix: Prefix, progress: float) -> 
         flat = [b for b in everyone if experience.flat[b]]
         if not flat:
             break
-        again = draw(learner, batch, prefix.select(flat), flat, attempt)
+        again = draw(learner, batch, None if prefix is None else prefix.select(flat), flat, attempt)
         judged = judge(learner, batch, exchange(experience.rollout, again, flat), progress)
         resampled = experience.resampled + len(flat)
         rescued = experience.rescued + len(flat) - int(judged.flat.sum())
@@ -102,13 +111,17 @@ def collect(learner: Learner, batch: Batch, prefix: Prefix, progress: float) -> 
     return experience
 
 
-def draw(learner: Learner, batch: Batch, prefix: Prefix, prompts: Sequence[int], attempt: int) -> Rollout:
+def draw(learner: Learner, batch: Batch, prefix: Prefix | None, prompts: Sequence[int], attempt: int) -> Rollout:
     """Completions of some of a batch's prompts, the same whichever others are drawn with them."""
     assert learner.sampling is not None
     size = learner.sampling.group_size
     seeds = completion_seeds(learner.seed, batch.number, len(batch.examples), size, attempt)
     chosen = [seed for b in prompts for seed in seeds[b * size : (b + 1) * size]]
-    return sample_from(learner.policy, prefix, learner.sampling, chosen)
+    if prefix is not None:
+        return sample_from(learner.policy, prefix, learner.sampling, chosen)
+    assert learner.engine is not None and batch.encoded is not None
+    asked, encoded = [batch.examples[b].prompt for b in prompts], batch.encoded.select(prompts)
+    return learner.engine.sampler.sample(learner.policy, asked, encoded, learner.sampling, chosen)
 
 
 def judge(learner: Learner, batch: Batch, rollout: Rollout, progress: float) -> Experience:

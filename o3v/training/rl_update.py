@@ -99,30 +99,47 @@ def _update_on(rollout: _Rollout, groups: Sequence[int], update: Update) -> dict
     total = UpdateSize.of(rollout.experience.counted[rollout.rows(groups)])
     parts = rollout.parts([b for b in groups if not rollout.experience.flat[b]])
     outputs, entropies, tokens, grad_norm = [], [], [], 0.0
+    old = torch.zeros_like(rollout.experience.rollout.logprobs)
     for number, (members, prefix) in enumerate(parts, 1):
-        output, entropy = _loss(rollout, members, prefix, total)
+        output, entropy = _loss(rollout, members, prefix, total, old)
         grad_norm = update(output.loss, number == len(parts))
         outputs.append(replace(output, loss=output.loss.detach()))
         entropies.append(float(entropy.sum()))
         tokens.append(len(entropy))
     metrics = {name: float(value) for name, value in merged_metrics(outputs).items()}
     loss = sum(float(output.loss) for output in outputs)
-    return metrics | {"loss": loss, "grad_norm": grad_norm, "entropy": sum(entropies) / max(sum(tokens), 1)}
+    metrics |= {"loss": loss, "grad_norm": grad_norm, "entropy": sum(entropies) / max(sum(tokens), 1)}
+    return metrics | _engine_metrics(rollout, [b for members, _ in parts for b in members], old)
 
 
 def _loss(
-    rollout: _Rollout, groups: Sequence[int], prefix: Prefix | None, total: UpdateSize
+    rollout: _Rollout, groups: Sequence[int], prefix: Prefix | None, total: UpdateSize, all_old: Tensor
 ) -> tuple[LossOutput, Tensor]:
-    """Loss of some groups, and the entropies of their tokens."""
+    """Loss of some groups, and the entropies of their tokens; notes in `all_old` what the loss took as old."""
     learner, experience = rollout.learner, rollout.experience
     rows, ids, mask = rollout.completions(groups)
     reference = None if learner.reference is None else learner.ref_logprobs(rollout.prompts.select(groups), ids, mask)
     scores = rollout.scores(groups, prefix)
     old = scores.logprobs.detach() if rollout.old is None else rollout.old[rows, : ids.shape[1]]
+    all_old[rows, : ids.shape[1]] = old
     counted = experience.counted[rows, : ids.shape[1]]
     advantages = experience.advantages[list(groups)].flatten().to(ids.device)
-    output = learner.objective.loss(scores.logprobs, old, reference, advantages, counted, total)
-    return output, scores.entropy[counted]
+    arguments = (scores.logprobs, old, reference, advantages, counted, total)
+    if learner.engine is None:
+        return learner.objective.loss(*arguments), scores.entropy[counted]
+    drawn = experience.rollout.logprobs[rows, : ids.shape[1]]
+    weights = learner.engine.correction.weights(old, drawn, counted)
+    return learner.objective.loss(*arguments, weights), scores.entropy[counted]
+
+
+def _engine_metrics(rollout: _Rollout, groups: Sequence[int], old: Tensor) -> dict[str, float]:
+    """How far the engine is from the policy that learns, on the groups of an update; nothing without an engine."""
+    engine = rollout.learner.engine
+    if engine is None:
+        return {}
+    rows = rollout.rows(groups)
+    drawn, counted = rollout.experience.rollout.logprobs, rollout.experience.counted
+    return engine.correction.metrics(old[rows], drawn[rows], counted[rows])
 
 
 def _old_logprobs(rollout: _Rollout, groups: list[int], updates: int) -> Tensor | None:
