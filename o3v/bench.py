@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from o3v.bench_curation import curation
+from o3v.bench_plan import plan
+from o3v.bench_scale import scale
 from o3v.bench_video import video
 from o3v.cli import EXIT_USER_ERROR, command, say
 from o3v.config_check import unknown
@@ -167,6 +169,8 @@ COMMANDS: dict[str, Callable[[], None]] = {
     "curation": curation,
     "padding": padding,
     "coverage": coverage,
+    "plan": plan,
+    "scale": scale,
 }
 """First word of the command line -> what it runs."""
 

@@ -28,6 +28,7 @@ from o3v.schemas_compare import BenchCoverageConfig, CompareConfig
 from o3v.schemas_curate import BenchCurationConfig, CurateConfig
 from o3v.schemas_launch import CancelConfig, StatusConfig, SubmitConfig
 from o3v.schemas_mixing import BenchPaddingConfig, PassRatesConfig
+from o3v.schemas_plan import BenchPlanConfig, BenchScaleConfig, PlanConfig
 from o3v.schemas_serve import ServeRolloutsConfig
 from o3v.schemas_study import StudyConfig
 from o3v.schemas_sync import SyncConfig
@@ -53,6 +54,9 @@ ROOTS: dict[str, type] = {
     "bench_coverage": BenchCoverageConfig,
     "curate": CurateConfig,
     "bench_curation": BenchCurationConfig,
+    "plan": PlanConfig,
+    "bench_plan": BenchPlanConfig,
+    "bench_scale": BenchScaleConfig,
     "sync": SyncConfig,
     "serve_rollouts": ServeRolloutsConfig,
     "submit": SubmitConfig,

@@ -14,7 +14,7 @@ LAYERS = {
     0: {"types", "errors", "stop", "grounding"},
     1: {"rewards", "prompts", "video", "objectives"},
     2: {"data", "models", "benchmarks", "tracking", "evidence", "replay", "endpoint"},
-    3: {"rollout", "training", "measure", "curation", "comparison", "datacheck"},
+    3: {"rollout", "training", "measure", "curation", "comparison", "datacheck", "planning"},
 }
 ENTRY_LAYER = 4  # every other module directly below o3v/
 LAUNCHERS_LAYER = 5

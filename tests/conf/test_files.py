@@ -49,6 +49,8 @@ OWN_ROOT = {
     "curation": "bench_curation",
     "data_check": "bench_check",
     "interval_coverage": "bench_coverage",
+    "plan": "bench_plan",
+    "scale": "bench_scale",
 }
 
 

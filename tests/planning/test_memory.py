@@ -1,0 +1,196 @@
+"""Planned memory: by hand, monotone, against what autograd truly keeps; and plans that are wrong are seen."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from o3v.measure.model import frames_prompt, random_tokenizer
+from o3v.models.load import make_policy
+from o3v.models.logprobs import dense_scores, packed_scores
+from o3v.planning import memory as planning
+from o3v.planning.activations import text_layer
+from o3v.planning.engines import ENGINES, engine_of, find_engine
+from o3v.planning.memory import GIB, Lengths, PlanCase, activation_parts, plan_memory
+from o3v.planning.sizes import read_sizes
+from tests import tiny
+from tests.planning.cases import preset, rl, sft, sizes_of
+
+TOTAL_7B = 8_292_166_656
+
+
+def parts(case, moment, name="qwen2_5_vl_7b"):
+    return plan_memory(case, sizes_of(name)).moments[moment]
+
+
+def test_a_full_model_on_one_card_by_hand():
+    found = parts(sft(), "optimizer")
+    assert found["weights"] == 2 * TOTAL_7B and found["gradients"] == 2 * TOTAL_7B
+    assert found["optimizer"] == 2 * 2 * TOTAL_7B  # two moments in bf16, as torch's AdamW keeps them
+
+
+def test_zero_by_hand():
+    """arXiv:1910.02054, section 5: 2 + 2 + 12 bytes a parameter, of which ZeRO-2 shards 14 and ZeRO-3 all 16."""
+    for name, share in (("zero2", 2 + 14 / 8), ("zero3", 16 / 8)):
+        found = parts(sft(engine=name, devices=8), "optimizer")
+        held = found["weights"] + found["gradients"] + found["optimizer"]
+        assert held == pytest.approx(share * TOTAL_7B)
+
+
+def test_offload_puts_moments_and_masters_on_the_host():
+    memory = plan_memory(sft(engine="zero3_offload", devices=8), sizes_of("qwen2_5_vl_7b"))
+    assert memory.moments["optimizer"]["optimizer"] == 0
+    assert memory.host == pytest.approx(12 * TOTAL_7B / 8)
+
+
+def test_a_reference_is_a_whole_copy_and_adapters_need_none():
+    assert parts(rl(), "rollout")["reference"] == 2 * TOTAL_7B
+    assert "reference" not in parts(rl(kl=False), "rollout")
+    assert "reference" not in parts(rl("qwen2_5_vl_7b_lora"), "rollout", "qwen2_5_vl_7b_lora")
+
+
+def test_adapters_alone_have_gradients_and_moments():
+    sizes = sizes_of("qwen2_5_vl_7b_lora")
+    found = parts(sft("qwen2_5_vl_7b_lora"), "optimizer", "qwen2_5_vl_7b_lora")
+    assert found["gradients"] == 4 * sizes.adapters and found["optimizer"] == 8 * sizes.adapters
+    assert 30e6 < sizes.adapters < 60e6
+
+
+def test_four_bits():
+    whole, four = (
+        parts(sft(name), "optimizer", name)["weights"] for name in ("qwen2_5_vl_7b_lora", "qwen2_5_vl_7b_qlora")
+    )
+    assert four < 0.45 * whole  # embeddings, head and vision tower stay in bf16
+
+
+@pytest.mark.parametrize(("name", "card_gib"), [("qwen2_5_vl_7b_lora", 48), ("qwen3_vl_8b_lora", 48)])
+@pytest.mark.parametrize("step", [sft, rl])
+def test_adapters_fit_the_card_that_they_are_for(name, card_gib, step):
+    assert plan_memory(step(name), sizes_of(name)).peak < 0.92 * card_gib * GIB
+    four = name.replace("lora", "qlora")
+    assert plan_memory(step(four), sizes_of(four)).peak < 0.92 * card_gib / 2 * GIB
+
+
+def test_sharding_over_more_devices_never_needs_more():
+    for engine in ("zero2", "zero3", "fsdp2"):
+        peaks = [plan_memory(rl(engine=engine, devices=n), sizes_of("qwen2_5_vl_7b")).peak for n in (1, 2, 8, 64)]
+        assert peaks == sorted(peaks, reverse=True) and peaks[0] > peaks[-1]
+
+
+def test_what_a_rollout_holds_grows_with_the_group_and_its_prompt_is_there_once():
+    small, large = (parts(rl(group_size=g), "rollout") for g in (4, 8))
+    assert large["keys and values"] == 2 * small["keys and values"]  # completions alone: the prompt's are its graph's
+    assert large["prompt graph"] == small["prompt graph"]
+
+
+@pytest.mark.parametrize("way", ["kept", "split", "dense"])
+def test_checkpointing_keeps_less(way):
+    case = rl(prompt_pass=way)
+    without = replace(case, spec=replace(case.spec, gradient_checkpointing=False))
+    sizes = sizes_of("qwen2_5_vl_7b")
+    with_it, all_of_it = (sum(activation_parts(c, sizes).values()) for c in (case, without))
+    assert with_it < 0.5 * all_of_it
+
+
+def test_dense_rows_carry_the_prompt_in_each():
+    sizes = sizes_of("qwen2_5_vl_7b")
+    dense, split = (activation_parts(rl(prompt_pass=way), sizes)["activations"] for way in ("dense", "split"))
+    assert dense > 2 * split
+
+
+# What autograd keeps, counted from its own hooks.
+
+
+def kept_bytes(policy, run):
+    weights = {p.untyped_storage().data_ptr() for p in policy.model.parameters()}
+    seen = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            seen[storage.data_ptr()] = (storage.nbytes(), tensor)  # held, so that no place is used twice
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept):
+        held = run()
+    del held
+    return sum(size for size, _ in seen.values())
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("way", ["split", "dense"])
+def test_activations_are_what_autograd_keeps(family, dtype, way):
+    spec = replace(tiny.spec(family), dtype=dtype, linear="torch")
+    policy = make_policy(spec, random_tokenizer(4000), 0)
+    policy.model.to(getattr(torch, dtype)).train()
+    prompt = frames_prompt(policy, 400, policy.family.factor * 4, 0)
+    encoded = policy.encode([prompt])
+    encoded = replace(encoded, pixel_values=encoded.pixel_values.to(getattr(torch, dtype)))
+    ids = torch.randint(300, 1000, (4, 48))
+    score = packed_scores if way == "split" else dense_scores
+    truth = kept_bytes(policy, lambda: score(policy, encoded, ids, torch.ones_like(ids).bool()).logprobs)
+    lengths = Lengths(400, 48, len(prompt.clip.frames), 16, "given")
+    case = PlanCase(spec, "cpu", 1, "rl", False, 4, 1, 1, 1, way, None, lengths, False)
+    expected = activation_parts(case, read_sizes(spec, 4000))["activations"]
+    assert expected == pytest.approx(truth, rel=0.08)
+
+
+def test_a_token_in_a_layer_by_hand():
+    text = SimpleNamespace(
+        hidden_size=8, num_attention_heads=4, num_key_value_heads=2, intermediate_size=16, model_type="qwen2_5_vl_text"
+    )
+    assert text_layer(text, 4, None).kept == 4 * (6 * 8 + 3 * 8 + 2 * 4 + 4 * 16)
+    assert text_layer(text, 2, None).kept == 2 * (4 * 8 + 3 * 8 + 2 * 4 + 4 * 16) + 4 * 2 * 8
+
+
+# Mutants: plans that forget something are not believed by the tests above.
+
+
+def test_a_plan_without_optimizer_state_is_caught(monkeypatch):
+    right = planning._state
+
+    def wrong(case, sizes):
+        state, host = right(case, sizes)
+        return state | {"optimizer": 0.0}, host
+
+    monkeypatch.setattr(planning, "_state", wrong)
+    for test in (test_a_full_model_on_one_card_by_hand, test_zero_by_hand):
+        with pytest.raises(AssertionError):
+            test()
+
+
+def test_a_plan_that_forgets_sharding_is_caught(monkeypatch):
+    monkeypatch.setattr(planning, "_share", lambda case, sharded: 1.0)
+    for test in (test_zero_by_hand, test_sharding_over_more_devices_never_needs_more):
+        with pytest.raises(AssertionError):
+            test()
+
+
+# Layouts by name.
+
+
+@pytest.mark.parametrize("name", list(ENGINES))
+def test_every_layout_can_be_planned(name):
+    assert plan_memory(rl(engine=name, devices=8), sizes_of("qwen2_5_vl_7b")).peak > 0
+    assert find_engine(f"deepspeed_{name}") == find_engine(name)
+
+
+@pytest.mark.parametrize(
+    ("lightning", "name"),
+    [
+        ({"accelerator": "gpu"}, "gpu"),
+        ({"accelerator": "gpu", "devices": 8}, "ddp"),
+        ({"accelerator": "gpu", "devices": 8, "strategy": {"_target_": "x.ModelParallelStrategy"}}, "fsdp2"),
+        ({"strategy": {"_target_": "x.DeepSpeedStrategy", "stage": 3}}, "zero3"),
+        ({"strategy": {"_target_": "x.DeepSpeedStrategy", "stage": 3, "offload_optimizer": True}}, "zero3_offload"),
+        ({"strategy": "deepspeed_stage_2"}, "zero2"),
+    ],
+)
+def test_the_layout_of_a_trainer(lightning, name):
+    assert engine_of(lightning) == name
+
+
+def test_presets_of_the_tests_are_those_of_the_commands():
+    assert preset("qwen2_5_vl_7b_qlora").quantization == "nf4" and not preset("qwen2_5_vl_7b_qlora").train_vision
