@@ -58,7 +58,9 @@ def test_the_learning_rate_of_each_batch_is_logged(session):
 
 def test_a_state_holds_weights_optimizer_and_position(session):
     state = torch.load(session.folder / "last.ckpt", weights_only=True)
-    assert state["o3v"] == {"batches_done": 5, "total_batches": 5}
+    place = state["o3v"]
+    assert (place["batches_done"], place["total_batches"]) == (5, 5)
+    assert place["stream"]["total_samples"] == 10
     assert len(state["optimizer_states"]) == 1
     assert state["state_dict"].keys() == session.module.state_dict().keys()
 
