@@ -2,10 +2,21 @@
 
 import os
 import shutil
+import sys
 
 import pytest
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def pytest_runtest_setup():
+    """The log handler of absl, which rouge-score brings, closes the stream that it met when it was imported: pytest's.
+
+    It does so whenever Hydra sets logging up, and every later test of the process then fails.
+    """
+    logging = sys.modules.get("absl.logging")
+    if logging is not None:
+        logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 
 @pytest.fixture(scope="session", params=["qwen2_5_vl", "qwen3_vl"])

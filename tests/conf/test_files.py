@@ -34,10 +34,14 @@ GIVEN = {
 }
 
 # Constructor arguments that an entry point adds when it builds the class.
-RUNTIME_ARGUMENTS: dict[str, set[str]] = {"o3v.benchmarks.shapes.ShapesBenchmark": {"dataset"}}
+RUNTIME_ARGUMENTS: dict[str, set[str]] = {
+    "o3v.benchmarks.shapes.ShapesBenchmark": {"dataset"},
+    "o3v.curation.publish.Publisher": {"root", "media_root"},
+}
 
-# Options that need another group: a data set's own rows as questions are checked as that data set.
-NOT_ALONE = {("check", "benchmark=shapes"), ("check", "benchmark=stgr")}
+# Options that need another group (a data set's own rows as questions are checked as that data set), or that leave
+# nothing to do (the bench of the store).
+NOT_ALONE = {("check", "benchmark=shapes"), ("check", "benchmark=stgr"), ("bench_video", "store=none")}
 
 # Folders of experiments/ that are made by a root of their own instead of a file in conf/experiment.
 OWN_ROOT = {
