@@ -117,15 +117,10 @@ def _evaluate(chain: Chain, name: str, model: str | None) -> str:
 
 def _compose(root: str, chain: Chain, overrides: list[str]) -> DictConfig:
     """A configuration as the command line would compose it, without a progress bar."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
+    from o3v.compose import compose_command, override
 
-    from o3v.cli import conf_folder
-
-    GlobalHydra.instance().clear()  # the demo itself was started by Hydra
-    places = ["trainer.lightning.enable_progress_bar=false", f"paths.output_dir={chain.output_dir}"]
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        return compose(root, overrides=[*chain.overrides["common"], *overrides, *places])
+    places = ["trainer.lightning.enable_progress_bar=false", override("paths.output_dir", chain.output_dir)]
+    return compose_command(root, [*chain.overrides["common"], *overrides, *places])
 
 
 def _write_data(chain: Chain) -> None:
