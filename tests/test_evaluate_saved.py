@@ -17,9 +17,9 @@ LIMIT_S = 3.0
 @pytest.fixture(scope="module")
 def answered(tmp_path_factory):
     """Output folder, overrides and run folder of a small evaluation with a random model."""
-    out = tmp_path_factory.mktemp("evaluated")
-    base = tiny.saved_policy("qwen2_5_vl", out / "base")
-    where = f"data.dataset.root={out}/data"
+    out, given = tmp_path_factory.mktemp("evaluated"), tmp_path_factory.mktemp("given")
+    base = tiny.saved_policy("qwen2_5_vl", given / "base")  # beside every output folder, so that runs have one name
+    where = f"data.dataset.root={given}/data"
     overrides = ("logger=none", *QUIET, *SMALL, HELDOUT, where, f"checkpoint={base}")
     commands.run("evaluate", out, *overrides)
     return out, overrides, run_folder(out, "evaluate")
