@@ -134,14 +134,14 @@ def test_no_global_random_state_is_touched() -> None:
 
 
 @pytest.mark.parametrize("piece", ["<answer>", "<think>", "answer ", "answer:", "A" * 3, " ", "*", "\n\n"])
-@settings(max_examples=1)
+@settings(max_examples=1, deadline=None)
 @given(st.just(None))
 def test_long_texts_take_linear_time(piece: str, _: None) -> None:
     text = piece * (200_000 // len(piece))
-    start = time.perf_counter()
+    start = time.process_time()
     for parser in PARSERS:
         read_letter(text, OPTIONS, parser)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_an_unknown_parser_is_named() -> None:
