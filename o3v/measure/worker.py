@@ -74,19 +74,35 @@ def measure_arm(arm: str, case: StepCase) -> ArmResult:
     Raises:
         ArmError: the process failed.
     """
+    return ArmResult(**run_apart("o3v.measure.worker", arm, case, {}))
+
+
+def run_apart(module: str, arm: str, case: StepCase, settings: Mapping[str, str]) -> dict[str, Any]:
+    """What `python -m MODULE ARM CASE.pkl RESULT.json` writes, in a fresh process with the case's threads.
+
+    Args:
+        module: with a `main` of these three arguments.
+        arm: first argument.
+        case: reaches the process by a pickle in a private temporary folder.
+        settings: further environment variables.
+
+    Raises:
+        ArmError: the process failed; with the end of what it said.
+    """
     with tempfile.TemporaryDirectory() as folder:
         given, result = Path(folder) / "case.pkl", Path(folder) / "result.json"
         given.write_bytes(pickle.dumps(case))
         threads = {name: str(case.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         done = subprocess.run(
-            [sys.executable, "-m", "o3v.measure.worker", arm, str(given), str(result)],
-            env=os.environ | threads,
+            [sys.executable, "-m", module, arm, str(given), str(result)],
+            env={**os.environ, **threads, **settings},
             capture_output=True,
             text=True,
         )
         if done.returncode:
-            raise ArmError(f"bench step: the arm {arm!r} failed:\n{done.stderr[-_SHOWN_CHARACTERS:]}")
-        return ArmResult(**json.loads(result.read_text()))
+            raise ArmError(f"{module}, {case.label}: the arm {arm!r} failed:\n{done.stderr[-_SHOWN_CHARACTERS:]}")
+        written: dict[str, Any] = json.loads(result.read_text())
+        return written
 
 
 def run_arm(arm: str, case: StepCase) -> ArmResult:

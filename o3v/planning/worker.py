@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import pickle
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -22,13 +19,12 @@ from typing import Any
 
 from o3v.measure.case import StepCase
 from o3v.measure.clock import Meter, Reading, peak_memory, reset_peak_memory
-from o3v.measure.worker import ArmError
+from o3v.measure.worker import run_apart
 
 ARMS = {"sft": "sft", "rl": "shared"}
 """Kind of a step -> the module of `o3v.measure` that runs it."""
 
 _SMALL_PROMPT = 160
-_SHOWN_CHARACTERS = 2000
 _MMAP_BYTES = "65536"
 """Blocks from this size on are the system's own, so that a freed one is gone (glibc)."""
 
@@ -56,20 +52,7 @@ def measure_step(kind: str, case: StepCase) -> Held:
     Raises:
         ArmError: the process failed.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        given, result = Path(folder) / "case.pkl", Path(folder) / "result.json"
-        given.write_bytes(pickle.dumps(case))
-        settings = {name: str(case.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        settings["MALLOC_MMAP_THRESHOLD_"] = _MMAP_BYTES
-        done = subprocess.run(
-            [sys.executable, "-m", "o3v.planning.worker", kind, str(given), str(result)],
-            env=os.environ | settings,
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            raise ArmError(f"bench plan: the step of {case.label} failed:\n{done.stderr[-_SHOWN_CHARACTERS:]}")
-        return Held(**json.loads(result.read_text()))
+    return Held(**run_apart("o3v.planning.worker", kind, case, {"MALLOC_MMAP_THRESHOLD_": _MMAP_BYTES}))
 
 
 def run_step(kind: str, case: StepCase) -> Held:
