@@ -10,12 +10,13 @@ The layers are replaced inside the model (peft), whose own structure stays: `mod
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from o3v.errors import ConfigError
+from o3v.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from o3v.models.policy import Policy
 
 _SEED = 0
+_FACTOR = re.compile(r"(.+)\.lora_([AB])(?:\.\w+)?\.weight")
 _LANGUAGE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _VISION = {
     "qwen2_5_vl": ("qkv", "proj", "gate_proj", "up_proj", "down_proj"),
@@ -142,21 +144,74 @@ def merged_weights(policy: Policy) -> dict[str, Tensor]:
     from peft.utils.integrations import dequantize_module_weight
 
     adapted = _adapted(policy.model)
-    whole = {name: layer.get_base_layer() for name, layer in adapted.items()} | _in_four_bits(policy.model)
-    plain = {name: value for name, value in _plain_state(policy.model).items() if not _is_scale(name)}
-    for name, layer in whole.items():
-        base = dequantize_module_weight(layer).detach()  # the weight itself where it is not quantised
-        if name in adapted:
-            (adapter,) = adapted[name].active_adapters
-            base = (base.float() + adapted[name].get_delta_weight(adapter).detach().float()).to(base.dtype)
-        plain[f"{name}.weight"] = base.cpu()
+    scales = {float(layer.scaling[name]) for layer in adapted.values() for name in layer.active_adapters}
+    bases = {f"{name}.base_layer": layer.get_base_layer() for name, layer in adapted.items()}
+    state = {name: value for name, value in policy.model.state_dict().items() if not _is_scale(name)}
+    for name, layer in (bases | _in_four_bits(policy.model)).items():
+        state[f"{name}.weight"] = dequantize_module_weight(layer).detach()  # the weight itself where not quantised
+    return merged_state(state, *scales)
+
+
+def merged_state(state: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
+    """The state dictionary of a plain model from that of one with adapters: W + scale * B A, summed in float32.
+
+    Args:
+        state: with "X.base_layer.weight" [out, in], "X.lora_A.NAME.weight" [rank, in] and "X.lora_B.NAME.weight"
+            [out, rank] for every layer X with an adapter, one adapter a layer; all other entries stay as they are.
+        scale: alpha / rank.
+
+    Returns:
+        "X.weight" in place of the three, in the type of the base and on the host; every other name as it was.
+
+    Raises:
+        DataError: one of a layer's three parts is missing, or the shapes do not belong together.
+
+    Example:
+        >>> import torch
+        >>> x = {"x.base_layer.weight": torch.eye(2), "x.base_layer.bias": torch.ones(2)}
+        >>> x |= {"x.lora_A.default.weight": torch.ones(1, 2), "x.lora_B.default.weight": torch.ones(2, 1)}
+        >>> {name: value.tolist() for name, value in merged_state(x, 0.5).items()}
+        {'x.weight': [[1.5, 0.5], [0.5, 1.5]], 'x.bias': [1.0, 1.0]}
+    """
+    factors = _factors(state)
+    plain = {name.replace(".base_layer.", "."): value for name, value in state.items() if ".lora_" not in name}
+    for layer, (a, b) in factors.items():
+        base = state.get(f"{layer}.base_layer.weight")
+        if base is None or base.shape != (b.shape[0], a.shape[1]) or a.shape[0] != b.shape[1]:
+            shapes = [None if base is None else tuple(base.shape), tuple(a.shape), tuple(b.shape)]
+            raise DataError(f"{layer}: base, A and B of shapes {shapes} are no layer with an adapter")
+        delta = (b.detach().float() @ a.detach().float()) * scale
+        plain[f"{layer}.weight"] = (base.detach().float() + delta.to(base.device)).to(base.dtype).cpu()
     return plain
 
 
-def _plain_state(model: Any) -> dict[str, Tensor]:
-    """The state dictionary without adapters, under the plain model's names."""
-    state = model.state_dict().items()
-    return {name.replace(".base_layer.", "."): value for name, value in state if ".lora_" not in name}
+def adapter_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The adapters alone, under the names that peft's own folders have.
+
+    >>> sorted(adapter_state({"m.x.lora_A.default.weight": 1, "m.x.base_layer.weight": 2}))
+    ['base_model.model.m.x.lora_A.weight']
+    """
+    found = {_FACTOR.fullmatch(name): value for name, value in state.items()}
+    return {f"base_model.model.{m[1]}.lora_{m[2]}.weight": value for m, value in found.items() if m is not None}
+
+
+def _factors(state: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Layer -> its A and B."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, value in state.items():
+        matched = _FACTOR.fullmatch(name)
+        if matched is None:
+            if ".lora_" in name:
+                raise DataError(f"{name}: no A or B of an adapter that could be built in")
+            continue
+        layer, side = matched[1], matched[2]
+        if side in found.setdefault(layer, {}):
+            raise DataError(f"{layer}: has more than one adapter; only one can be built in")
+        found[layer][side] = value
+    halves = [layer for layer, sides in found.items() if len(sides) < 2]
+    if halves:
+        raise DataError(f"{halves[0]}: only one half of its adapter is there")
+    return {layer: (sides["A"], sides["B"]) for layer, sides in found.items()}
 
 
 def _is_scale(name: str) -> bool:
