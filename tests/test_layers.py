@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = {
-    0: {"types", "errors", "stop", "grounding"},
+    0: {"types", "errors", "stop", "sections", "grounding"},
     1: {"rewards", "prompts", "video", "objectives"},
     2: {"data", "models", "benchmarks", "tracking", "evidence", "replay", "endpoint"},
     3: {"rollout", "training", "measure", "curation", "comparison", "datacheck", "planning"},
