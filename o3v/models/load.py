@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from o3v.errors import ConfigError, StorageError
@@ -92,7 +93,11 @@ class ModelSpec:
         """
         check_quantization(self.quantization)
         attention_for(self.attention)
-        _check_family(self, self.find() if folder is None else _exported(Path(folder)))
+        _check_family(self, self.source(folder))
+
+    def source(self, folder: str | Path | None) -> Path:
+        """The Hugging Face folder that `load_policy` reads: of an earlier run, else the preset's own. Raises as it."""
+        return self.find() if folder is None else _exported(Path(folder))
 
     def find(self) -> Path:
         """The folder of the weights: below `root`, among the project's own, or in the Hugging Face cache.
@@ -138,7 +143,7 @@ def load_policy(spec: ModelSpec, folder: str | Path | None = None) -> Policy:
     from o3v.models.policy import Policy
 
     transformers_logging.disable_progress_bar()
-    place = spec.find() if folder is None else _exported(Path(folder))
+    place = spec.source(folder)
     family = _check_family(spec, place)
     import torch
 
@@ -179,30 +184,59 @@ def make_policy(spec: ModelSpec, tokenizer: Any, seed: int) -> Policy:
     return _prepare(Policy(model, build_processor(family, tokenizer), family), spec)
 
 
-def save_policy(policy: Policy, folder: str | Path) -> None:
+def save_policy(
+    policy: Policy,
+    folder: str | Path,
+    sampling: Mapping[str, Any] | None = None,
+    texts: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Write a Hugging Face folder (safetensors, configuration, processor) that plain transformers loads.
 
     Adapters are built into the written weights; the policy itself keeps them apart and can go on learning. The folder
     appears only when it is whole; what stood there before is replaced.
 
+    Args:
+        policy: what is written.
+        folder: the Hugging Face folder.
+        sampling: how its completions were drawn, see `o3v.models.generation.generation_config`; None keeps the
+            settings that the model was loaded with, with the tokens that end and fill a turn.
+        texts: name -> content of further files, a model card for example.
+
     Raises:
         StorageError: the folder cannot be written, for example on a full disk.
     """
-    from safetensors import SafetensorError
+    from o3v.models.generation import write_generation_config
 
-    target = Path(folder)
     weights = merged_weights(policy) if has_adapter(policy) else None
-    aside = target.with_name(f".{target.name}.part")
-    try:
-        shutil.rmtree(aside, ignore_errors=True)
+    with appearing_folder(Path(folder)) as aside:
         with _as_whole(policy.model):
             policy.model.save_pretrained(aside, safe_serialization=True, state_dict=weights)
         policy.processor.save_pretrained(aside)
+        write_generation_config(aside, policy.processor.tokenizer, sampling)
+        for name, text in texts.items():
+            (aside / name).write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def appearing_folder(target: Path) -> Iterator[Path]:
+    """A folder beside the target to write into, which takes the target's place when the block is done.
+
+    Raises:
+        StorageError: the folder cannot be written, for example on a full disk; what stood there before is kept.
+    """
+    from safetensors import SafetensorError
+
+    aside = target.with_name(f".{target.name}.part")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        yield aside
         shutil.rmtree(target, ignore_errors=True)
         aside.rename(target)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
         raise StorageError(f"{target}: the model cannot be written ({error}); free space and start again") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _prepare(policy: Policy, spec: ModelSpec) -> Policy:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from o3v.models.family import Family
 from o3v.types import BoxScale, Clip, Prompt
 
+_TURN_TOKENS = ("<|im_start|>", "<|endoftext|>")
 _VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<|vision_pad|>")
 
 
@@ -31,6 +32,8 @@ class Encoded:
         second_per_grid_ts: [videos of all prompts] seconds between two steps of a video's first axis, from which
             Qwen2.5-VL takes temporal positions; ones for Qwen3-VL, which writes times into the text.
         videos: native videos of each prompt, B integers.
+        agreed_passes: passes of the vision tower that every process of the run makes for its prompts; 0 where nothing
+            was agreed.
     """
 
     input_ids: Tensor
@@ -43,6 +46,17 @@ class Encoded:
     video_grid_thw: Tensor
     second_per_grid_ts: Tensor
     videos: tuple[int, ...]
+    agreed_passes: int = 0
+
+    @property
+    def vision_passes(self) -> int:
+        """Passes of the vision tower for these prompts' own media: one for images, one for native videos."""
+        return bool(len(self.image_grid_thw)) + bool(len(self.video_grid_thw))
+
+    @property
+    def blank_passes(self) -> int:
+        """Passes over a blank picture that are wanting to as many as agreed (`o3v.models.entry`)."""
+        return max(0, self.agreed_passes - self.vision_passes)
 
     def media(self) -> dict[str, Tensor]:
         """Pixels and grids as keywords of the library's `forward`; a kind that no prompt has is left out."""
@@ -79,6 +93,7 @@ class Encoded:
             video_grids,
             torch.cat([times[row] for row in rows]),
             tuple(self.videos[row] for row in rows),
+            self.agreed_passes,
         )
 
     def repeat(self, times: int) -> Encoded:
@@ -125,9 +140,7 @@ class Policy:
     @property
     def banned_ids(self) -> tuple[int, ...]:
         """Tokens that a policy may never write: a sampled vision token would ask for pixels that do not exist."""
-        vocabulary = self.processor.tokenizer.get_vocab()
-        turn = ("<|im_start|>", "<|endoftext|>")
-        return tuple(vocabulary[t] for t in (*_VISION_TOKENS, *turn) if t in vocabulary)
+        return banned_ids(self.processor.tokenizer.get_vocab())
 
     def box_scale(self, size_px: tuple[int, int]) -> BoxScale:
         """Units of the boxes that this model writes on frames of (width, height)."""
@@ -151,6 +164,15 @@ class Policy:
     def decode(self, ids: Tensor) -> list[str]:
         """Texts of token rows, special tokens left out."""
         return self.processor.tokenizer.batch_decode(ids.tolist(), skip_special_tokens=True)
+
+
+def banned_ids(vocabulary: Mapping[str, int]) -> tuple[int, ...]:
+    """Ids of the tokens that a policy may never write, of those that a vocabulary has.
+
+    >>> banned_ids({"a": 0, "<|video_pad|>": 1, "<|im_start|>": 2, "<|im_end|>": 3})
+    (1, 2)
+    """
+    return tuple(vocabulary[token] for token in (*_VISION_TOKENS, *_TURN_TOKENS) if token in vocabulary)
 
 
 def pad_right(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
