@@ -105,24 +105,31 @@ def language_work(text: Any, tokens: int, pairs: float, scored: int) -> Work:
 def vision_work(vision: Any, image_px: int) -> Work:
     """One square frame through the vision tower, merger included."""
     side = image_px // vision.patch_size
-    patches, units = side**2, (side // vision.spatial_merge_size) ** 2
-    width, merged = vision.hidden_size, vision.hidden_size * vision.spatial_merge_size**2
-    embed = 3 * vision.temporal_patch_size * vision.patch_size**2 * width
+    return frame_work(vision, side, side)
+
+
+def frame_work(vision: Any, height: int, width: int) -> Work:
+    """One frame of so many patches a side through the vision tower, merger included."""
+    patches = height * width
+    units = (height // vision.spatial_merge_size) * (width // vision.spatial_merge_size)
+    wide, merged = vision.hidden_size, vision.hidden_size * vision.spatial_merge_size**2
+    embed = 3 * vision.temporal_patch_size * vision.patch_size**2 * wide
     gated = 3 if hasattr(vision, "fullatt_block_indexes") else 2  # Qwen3-VL's MLP has no gate
-    block = 4 * width**2 + gated * width * vision.intermediate_size
+    block = 4 * wide**2 + gated * wide * vision.intermediate_size
     mergers = 1 + len(getattr(vision, "deepstack_visual_indexes", ()))
     merger = mergers * (merged**2 + merged * vision.out_hidden_size)
     products = 2 * patches * (embed + vision.depth * block) + 2 * units * merger
-    return Work(products, 4 * width * sum(_vision_pairs(vision, layer, side) for layer in range(vision.depth)))
+    pairs = sum(_vision_pairs(vision, layer, height, width) for layer in range(vision.depth))
+    return Work(products, 4 * wide * pairs)
 
 
-def _vision_pairs(vision: Any, layer: int, side: int) -> int:
+def _vision_pairs(vision: Any, layer: int, height: int, width: int) -> int:
     """Pairs of patches of a frame that see each other: all of them, or those that share a window."""
     if layer in getattr(vision, "fullatt_block_indexes", range(vision.depth)):
-        return side**4
+        return (height * width) ** 2
     window = vision.window_size // vision.patch_size
-    pieces = [window] * (side // window) + [side % window]
-    return sum(piece**2 for piece in pieces) ** 2
+    down, across = ([window] * (side // window) + [side % window] for side in (height, width))
+    return sum(piece**2 for piece in down) * sum(piece**2 for piece in across)
 
 
 def floor_work(work: PassWork, group_size: int, with_reference: bool) -> Mapping[str, Work]:

@@ -4,30 +4,82 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from o3v.measure.floor import PassWork, Work, dense_work, floor_work, language_work, total, vision_work
+from o3v.measure.floor import PassWork, Work, language_work, total, vision_work
 from o3v.planning.engines import find_engine
 from o3v.planning.memory import PlanCase, weight_bytes
 from o3v.planning.sizes import Sizes
 
 
+@dataclass(frozen=True)
+class How:
+    """What a step does with a group: a prompt and its completions, or its target.
+
+    Attributes:
+        way: the training pass, see `PlanCase.way`.
+        draws: the completions are drawn by this device.
+        kl: there is a reference.
+        train_vision: the tower learns.
+        only_adapters: nothing else learns.
+        checkpointing: what is differentiated is computed again in the backward pass.
+        updates: passes over the group, an optimizer step each.
+        scores_old: the group is scored once more before the first of several updates.
+    """
+
+    way: str
+    draws: bool
+    kl: bool
+    train_vision: bool
+    only_adapters: bool
+    checkpointing: bool
+    updates: int = 1
+    scores_old: bool = False
+
+
 def step_work(case: PlanCase, sizes: Sizes) -> Mapping[str, Work]:
-    """Work of one device's step by phase, by the configured pass; see `o3v.measure.floor` for the kinds.
+    """Work of one device's step by phase, by the configured pass; see `group_work` for the phases."""
+    work, size = pass_work(case, sizes), case.group_size if case.kind == "rl" else 1
+    how = How(
+        case.way,
+        case.kind == "rl",
+        case.kind == "rl" and case.kl,
+        case.spec.train_vision,
+        sizes.adapters > 0,
+        case.spec.gradient_checkpointing,
+    )
+    group = PassWork(work.vision, work.prompt, size * work.completion)
+    return {name: float(case.prompts) * part for name, part in group_work(group, size, how).items()}
+
+
+def group_work(group: PassWork, size: int, how: How) -> dict[str, Work]:
+    """Work on one group by phase; see `o3v.measure.floor` for the kinds.
 
     A backward pass is twice its forward pass; where only adapters learn, once (gradients of inputs alone), and a frozen
-    tower has none. Checkpointing adds the forward pass of what is differentiated.
+    tower has none. Checkpointing adds the forward pass of what is differentiated (`again`).
+
+    Args:
+        group: the prompt's frames and tokens once, and all completions together.
+        size: completions of the group.
+        how: what is done.
     """
-    work = pass_work(case, sizes)
-    times = float(case.prompts)
-    phases = _sft(work) if case.kind == "sft" else _rl(case, work)
-    back = phases["backward"]
-    frozen = 2 * work.vision * (case.group_size if case.way == "dense" and case.kind == "rl" else 1)
-    if not case.spec.train_vision:
+    prompt = group.vision + group.prompt
+    copies = size if how.way == "dense" else 1
+    whole = copies * prompt + group.completion
+    back = 2 * whole
+    if not how.train_vision:
+        frozen = 2 * copies * group.vision
         back = Work(back.products - frozen.products, back.attention - frozen.attention)
-    if sizes.adapters:
+    if how.only_adapters:
         back = Work(back.products / 2, back.attention)
-    again = {"again": 0.5 * phases["backward"]} if case.spec.gradient_checkpointing else {}
-    return {name: times * part for name, part in (dict(phases) | {"backward": back} | again).items()}
+    forward = group.completion if how.way == "kept" else whole
+    phases = {"rollout": prompt + group.completion} if how.draws else {}
+    if how.way == "kept" and not how.draws:  # drawn elsewhere, but read here
+        phases["rollout"] = prompt
+    phases |= {"forward": how.updates * forward, "backward": how.updates * back}
+    phases |= {"ref": how.updates * whole} if how.kl else {}
+    phases |= {"old": whole} if how.scores_old else {}
+    return phases | ({"again": how.updates * whole} if how.checkpointing else {})
 
 
 def pass_work(case: PlanCase, sizes: Sizes) -> PassWork:
@@ -60,17 +112,3 @@ def exchanged_bytes(case: PlanCase, sizes: Sizes) -> float:
         return 2 * ring * learned
     gathers = 2 + (1 if case.kind == "rl" else 0)
     return ring * (gathers * weight_bytes(case, sizes) + learned)
-
-
-def _sft(work: PassWork) -> dict[str, Work]:
-    return {"forward": work.row, "backward": 2 * work.row}
-
-
-def _rl(case: PlanCase, work: PassWork) -> dict[str, Work]:
-    if case.way == "dense":
-        phases = dict(dense_work(work, case.group_size, case.kl))
-        return phases | {"rollout": work.vision + work.prompt + case.group_size * work.completion}
-    phases = dict(floor_work(work, case.group_size, case.kl))
-    if case.way != "kept":  # the prompt is read once more
-        phases["forward"] = phases["forward"] + work.vision + work.prompt
-    return phases
