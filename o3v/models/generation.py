@@ -17,6 +17,8 @@ def write_generation_config(folder: Path, tokenizer: Any, sampling: Mapping[str,
 
     there = (folder / "generation_config.json").is_file()
     kept = GenerationConfig.from_pretrained(folder) if there else GenerationConfig()
+    if kept.to_dict().get("_from_model_config"):  # made up by the library, and made up anew where this is not taken off
+        kept = GenerationConfig()
     kept.update(**generation_config(tokenizer, sampling))
     kept.save_pretrained(folder)
 
