@@ -11,6 +11,7 @@ from torch import Tensor
 from o3v.models.packing import pack_prompts
 from o3v.models.passes import Pass, PromptPass
 from o3v.models.policy import Encoded, Policy
+from o3v.sections import in_section
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def join(prefixes: Sequence[Prefix]) -> Prefix:
     )
 
 
+@in_section("prefill")
 def read_prompts(policy: Policy, prompts: Encoded) -> Prefix:
     """One pass over prompts of any length, laid end to end; with graph where gradients are on."""
     packed = pack_prompts(policy, prompts)

@@ -13,6 +13,7 @@ from o3v.models.graph_decoding import GraphDecoder
 from o3v.models.policy import Encoded, Policy
 from o3v.models.prefix import Prefix, read_prompts
 from o3v.rollout.draw import Sampling, draw_tokens, uniforms
+from o3v.sections import in_section
 from o3v.types import Rollout
 
 _SHRINK = 0.75
@@ -64,6 +65,7 @@ def _inference(policy: Policy) -> Iterator[None]:
         policy.model.train(was_training)
 
 
+@in_section("decode tokens")
 def _sample(
     policy: Policy, prefix: Prefix, sampling: Sampling, seeds: list[int], eos_id: int | None
 ) -> tuple[Tensor, Tensor, Tensor]:

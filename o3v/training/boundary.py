@@ -9,6 +9,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from o3v.errors import PeerError, ServiceError
+from o3v.sections import in_section
 from o3v.stop import SIGNALS, Interrupted, Stop
 from o3v.tracking.progress import ProgressFile
 from o3v.training.module import GroundingModule
@@ -72,6 +73,7 @@ class Boundary(Callback):
         if isinstance(exception, ServiceError) and trainer.world_size == 1 and self._tried != module.batches_done:
             self.save(trainer, module)
 
+    @in_section("saving")
     def save(self, trainer: Trainer, module: GroundingModule) -> bool:
         """Write the state now; False when it could not be written."""
         self._tried = module.batches_done

@@ -16,6 +16,7 @@ from o3v.evidence.draw import evidence_picture
 from o3v.evidence.table import completion_rows
 from o3v.replay.answers import step_rollouts
 from o3v.replay.files import RolloutFile
+from o3v.sections import in_section
 from o3v.tracking.tracker import Tracker
 from o3v.training.module import GroundingModule
 from o3v.training.rl_step import Experience
@@ -61,6 +62,7 @@ class Report(Callback):
         """Starts the step's clocks."""
         self._clock = (time.perf_counter(), time.process_time())
 
+    @in_section("logging")
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
