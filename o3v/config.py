@@ -26,6 +26,7 @@ from o3v.schemas import (
 from o3v.schemas_check import BenchCheckConfig, CheckConfig
 from o3v.schemas_compare import BenchCoverageConfig, CompareConfig
 from o3v.schemas_curate import BenchCurationConfig, CurateConfig
+from o3v.schemas_export import ExportConfig
 from o3v.schemas_launch import CancelConfig, StatusConfig, SubmitConfig
 from o3v.schemas_mixing import BenchPaddingConfig, PassRatesConfig
 from o3v.schemas_plan import BenchPlanConfig, BenchScaleConfig, PlanConfig
@@ -58,6 +59,7 @@ ROOTS: dict[str, type] = {
     "bench_plan": BenchPlanConfig,
     "bench_scale": BenchScaleConfig,
     "sync": SyncConfig,
+    "export": ExportConfig,
     "serve_rollouts": ServeRolloutsConfig,
     "submit": SubmitConfig,
     "status": StatusConfig,

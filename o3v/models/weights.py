@@ -45,10 +45,15 @@ class FolderSettings:
     texts: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        if self.dtype not in EXPORT_DTYPES:
-            raise ConfigError(f"dtype={self.dtype!r} is not allowed; allowed are auto, {', '.join(EXPORT_DTYPES)}")
+        check_dtype(self.dtype)
         if not self.max_shard_gb > 0:
             raise ConfigError(f"max_shard_gb={self.max_shard_gb} is not allowed, expected more than 0")
+
+
+def check_dtype(name: str) -> None:
+    """Refuse a number type that no folder is written in. Raises ConfigError."""
+    if name not in EXPORT_DTYPES:
+        raise ConfigError(f"dtype={name!r} is not allowed; allowed are auto, {', '.join(EXPORT_DTYPES)}")
 
 
 def read_spec(values: Mapping[str, Any]) -> ModelSpec:
@@ -83,7 +88,9 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.disable_progress_bar()
     try:
         model = AutoModelForImageTextToText.from_pretrained(
             folder, dtype="auto", trust_remote_code=False, local_files_only=True, use_safetensors=True
@@ -106,13 +113,13 @@ def write_weights(state: Mapping[str, Tensor], base: Path, folder: Path, setting
         DataError: a weight is missing, unknown, of another shape, or tied to one with other values.
         StorageError: the folder cannot be written, or there is not enough room.
     """
-    from transformers import AutoConfig, AutoProcessor
+    from transformers import AutoProcessor
+    from transformers.utils import logging as transformers_logging
 
     from o3v.models.generation import write_generation_config
-    from o3v.models.meta import meta_model
 
-    config = AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True)
-    model = meta_model(config, settings.dtype)
+    transformers_logging.disable_progress_bar()
+    model = folder_model(base, settings.dtype)
     whole = fitting_state(state, model)
     check_room(folder, whole.values(), settings.dtype)
     processor = AutoProcessor.from_pretrained(base, trust_remote_code=False, local_files_only=True)
@@ -139,14 +146,14 @@ def save_gathered(policy: Policy, state: Mapping[str, Tensor], folder: Path) -> 
 
 
 def write_adapter(
-    state: Mapping[str, Tensor], spec: ModelSpec, base: Path, folder: Path, texts: Mapping[str, str]
+    state: Mapping[str, Tensor], spec: ModelSpec, base: str, folder: Path, texts: Mapping[str, str]
 ) -> None:
     """Write the adapters of a state dictionary as a folder that peft loads onto the base.
 
     Args:
         state: with "X.lora_A.NAME.weight" and "X.lora_B.NAME.weight".
         spec: says how the adapters are scaled.
-        base: named in the folder as the model that the adapters belong to.
+        base: repository or folder of the model that the adapters belong to; named in the folder.
         folder: appears when it is whole.
         texts: name -> content of further files.
 
@@ -166,7 +173,7 @@ def write_adapter(
         lora_alpha=spec.lora.alpha,
         lora_dropout=0.0,
         target_modules=layers,
-        base_model_name_or_path=str(base),
+        base_model_name_or_path=base,
         inference_mode=True,
     )
     check_room(folder, found.values(), "float32")
@@ -174,6 +181,15 @@ def write_adapter(
         save_file(found, aside / "adapter_model.safetensors", metadata={"format": "pt"})
         config.save_pretrained(str(aside))
         _write_texts(aside, texts)
+
+
+def folder_model(base: Path, dtype: str) -> Any:
+    """The model of a Hugging Face folder on the meta device: names and shapes, no weights."""
+    from transformers import AutoConfig
+
+    from o3v.models.meta import meta_model
+
+    return meta_model(AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True), dtype)
 
 
 def fitting_state(state: Mapping[str, Tensor], model: Any) -> dict[str, Tensor]:

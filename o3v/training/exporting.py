@@ -44,6 +44,19 @@ class Source:
         return self.spec.lora.alpha / self.spec.lora.rank if self.spec is not None and self.spec.lora.rank else 0.0
 
     @property
+    def repository(self) -> str | None:
+        """Of the published model that the run's preset is, on the Hugging Face hub."""
+        from o3v.models.published import find_published
+
+        published = None if self.spec is None else self.spec.published
+        return None if published is None else find_published(published).repository
+
+    @property
+    def base_name(self) -> str:
+        """What adapters of the run are loaded onto: the published model where the run began with it, else a folder."""
+        return str(self.base) if self.config.get("init_from") or self.repository is None else self.repository
+
+    @property
     def dtype(self) -> str:
         """Number type of the run's preset; float32 where no run is known."""
         return self.spec.dtype if self.spec is not None else "float32"
@@ -75,18 +88,20 @@ def find_source(path: Path, base: Path | None) -> Source:
 
 
 def plain_weights(source: Source) -> dict[str, Tensor]:
-    """The state dictionary of a plain model.
+    """The state dictionary of a plain model, tied weights once.
 
     Raises:
         DataError: damage, weights that are missing, adapters that are not whole.
     """
+    from o3v.models.four_bits import whole_weights
     from o3v.models.lora import merged_state
+    from o3v.models.weights import fitting_state, folder_model
     from o3v.training.convert import read_checkpoint
 
-    state = _completed(read_checkpoint(source.checkpoint), source)
+    state = _completed(whole_weights(read_checkpoint(source.checkpoint)), source)
     if any(".lora_" in name for name in state) and not source.scale:
         raise DataError(f"{source.checkpoint.path}: has adapters, and the run's configuration has model.lora.rank=0")
-    return merged_state(state, source.scale)
+    return fitting_state(merged_state(state, source.scale), folder_model(source.base, source.dtype))
 
 
 def trained_adapters(source: Source) -> dict[str, Tensor]:
@@ -109,11 +124,16 @@ def _completed(state: dict[str, Tensor], source: Source) -> dict[str, Tensor]:
         return state
     held = {name.replace(".base_layer.", ".") for name in state}
     adapted = {name.partition(".lora_")[0] for name in state if ".lora_" in name}
-    added = {}
+    added: dict[str, Tensor] = {}
     for name, value in read_weights(source.base).items():
         if name not in held and (spec.lora.rank or name.startswith("model.visual.")):
             layer, _, kind = name.rpartition(".")
             added[f"{layer}.base_layer.{kind}" if layer in adapted else name] = value
+    if added and spec.quantization is not None:
+        raise ConfigError(
+            f"{source.checkpoint.path}: does not hold the base in 4 bits that its adapters learned on; export the "
+            "finished run's model, or the adapters alone (adapter_only=true)"
+        )
     if added:
         log.info("%d frozen weights are those of %s", len(added), source.base)
     return state | added

@@ -31,6 +31,7 @@ GIVEN = {
     "paired": ["a=a.jsonl", "b=b.jsonl"],
     "curate": ["rows=r.jsonl", "media_root=videos"],
     "sync": ["folder=outputs"],
+    "export": ["checkpoint=outputs/sft", "out=exported"],
 }
 
 # Constructor arguments that an entry point adds when it builds the class.
