@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-EXPORT_DTYPES = ("float32", "bfloat16")
+EXPORT_DTYPES = ("float32", "bfloat16", "float16")
 _SHARD_GB = 5.0
 _SHOWN = 3
 
@@ -33,7 +33,7 @@ class FolderSettings:
     """How a model is written.
 
     Attributes:
-        dtype: float32 or bfloat16, of every weight.
+        dtype: of every weight, one of `EXPORT_DTYPES`.
         max_shard_gb: largest size of one safetensors file, in 10^9 bytes; one weight is never split.
         sampling: see `o3v.models.generation.generation_config`; None keeps what the base's folder says.
         texts: name -> content of further files.

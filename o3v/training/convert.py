@@ -54,6 +54,7 @@ def read_checkpoint(checkpoint: Checkpoint) -> dict[str, Tensor]:
         ConfigError: the engine that wrote it is not installed.
     """
     from o3v.models.weights import read_weights
+    from o3v.training.state import SEAL, read_place
 
     readers: dict[Kind, Callable[[Path], Mapping[str, Tensor]]] = {
         "folder": read_weights,
@@ -63,6 +64,8 @@ def read_checkpoint(checkpoint: Checkpoint) -> dict[str, Tensor]:
         "deepspeed": _read_deepspeed,
     }
     with _told(checkpoint.path):
+        if (checkpoint.path / SEAL).is_file():
+            read_place(checkpoint.path)  # are all files there, and as long as they were?
         found = readers[checkpoint.kind](checkpoint.path)
     return dict(found) if checkpoint.kind == "folder" else model_names(found)
 
