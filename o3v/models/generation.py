@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,19 @@ _ENDS = ("<|im_end|>", "<|endoftext|>")
 
 
 def write_generation_config(folder: Path, tokenizer: Any, sampling: Mapping[str, Any] | None) -> None:
-    """Put the settings of `generation_config` into generation_config.json of a Hugging Face folder."""
-    from transformers import GenerationConfig
+    """Put the settings of `generation_config` into generation_config.json of a Hugging Face folder.
 
-    there = (folder / "generation_config.json").is_file()
-    kept = GenerationConfig.from_pretrained(folder) if there else GenerationConfig()
-    if kept.to_dict().get("_from_model_config"):  # made up by the library, and made up anew where this is not taken off
-        kept = GenerationConfig()
-    kept.update(**generation_config(tokenizer, sampling))
-    kept.save_pretrained(folder)
+    What stands there from a published model is kept; what the library made up from the model's sizes is not, because it
+    makes that up anew wherever it finds it.
+    """
+    path = folder / "generation_config.json"
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if kept.get("_from_model_config"):
+        kept = {}
+    whole = {
+        name: value for name, value in (kept | generation_config(tokenizer, sampling)).items() if value is not None
+    }
+    path.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
 
 
 def generation_config(tokenizer: Any, sampling: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -32,8 +37,8 @@ def generation_config(tokenizer: Any, sampling: Mapping[str, Any] | None) -> dic
             nothing of them.
 
     Returns:
-        Keywords of transformers' GenerationConfig. Tokens that end a turn and that fill rows are among them, and in
-        `suppress_tokens` those that a policy never writes: vision tokens and the openings of a turn.
+        Keywords of transformers' GenerationConfig; None unsets one. Tokens that end a turn and that fill rows are among
+        them, and in `suppress_tokens` those that a policy never writes: vision tokens and the openings of a turn.
     """
     ids = tokenizer.get_vocab()
     ends = [ids[name] for name in _ENDS if name in ids]

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 EXPORT_DTYPES = ("float32", "bfloat16", "float16")
 _SHARD_GB = 5.0
 _SHOWN = 3
+_BESIDE = ("*.json", "*.txt", "*.jinja", "*.model")
+_OWN = {"config.json", "training.json", "adapter_config.json"}
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def write_weights(state: Mapping[str, Tensor], base: Path, folder: Path, setting
         DataError: a weight is missing, unknown, of another shape, or tied to one with other values.
         StorageError: the folder cannot be written, or there is not enough room.
     """
-    from transformers import AutoProcessor
+    from transformers import AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
     from o3v.models.generation import write_generation_config
@@ -122,13 +124,11 @@ def write_weights(state: Mapping[str, Tensor], base: Path, folder: Path, setting
     model = folder_model(base, settings.dtype)
     whole = fitting_state(state, model)
     check_room(folder, whole.values(), settings.dtype)
-    processor = AutoProcessor.from_pretrained(base, trust_remote_code=False, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False, local_files_only=True)
     with appearing_folder(folder) as aside:
-        if (base / "generation_config.json").is_file():
-            shutil.copy(base / "generation_config.json", aside)
         _save(model, whole, aside, settings)
-        processor.save_pretrained(aside)
-        write_generation_config(aside, processor.tokenizer, settings.sampling)
+        _copy_beside(base, aside)
+        write_generation_config(aside, tokenizer, settings.sampling)
         _write_texts(aside, settings.texts)
 
 
@@ -236,6 +236,17 @@ def _save(model: Any, whole: Mapping[str, Tensor], aside: Path, settings: Folder
     dtype = getattr(torch, settings.dtype)
     typed = {name: value.detach().to("cpu", dtype) for name, value in whole.items()}
     model.save_pretrained(aside, state_dict=typed, max_shard_size=int(settings.max_shard_gb * 1e9))
+
+
+def _copy_beside(base: Path, folder: Path) -> None:
+    """Processor, tokenizer, chat template and generation settings as they are, in the files that the base has.
+
+    A published folder keeps its names: a library of another version than this one's finds what it looks for.
+    """
+    for pattern in _BESIDE:
+        for path in base.glob(pattern):
+            if path.name not in _OWN and not path.name.endswith(".index.json"):
+                shutil.copy(path, folder)
 
 
 def _write_texts(folder: Path, texts: Mapping[str, str]) -> None:
