@@ -18,11 +18,13 @@ from o3v.errors import ConfigError
 log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from lightning import Callback
     from torch import Tensor
 
+    from o3v.data.faults import FaultLog
     from o3v.data.mix import MixOrder
     from o3v.data.order import Grouping
     from o3v.data.prepare import Preparer
@@ -73,11 +75,9 @@ def identity_of(cfg: DictConfig) -> dict[str, Any]:
 def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
     """Read the data, load the model, fit, export; returns what the run ended with."""
     from o3v.config import build
-    from o3v.data.faults import FaultLog
     from o3v.data.mix_report import MixCount
     from o3v.data.prepare import Preparer
     from o3v.data.stream import BatchLoader
-    from o3v.models.load import save_policy
     from o3v.reading import clip_reader, store_metrics
     from o3v.replay.files import RolloutFile
     from o3v.training.boundary import TellProgress
@@ -92,11 +92,7 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
         log.warning(warning)
     rewards = build(cfg, "reward") if objective.needs_rollout else None
     sampling, engine = _drawing(cfg, objective, settings, run)
-    dataset = build(cfg, "data.dataset")
-    samples = dataset.samples()
-    faults = FaultLog(run.faults, cfg.data.dataset.max_fault_share, len(samples) + len(dataset.faults))
-    for fault in dataset.faults:
-        faults.record(fault)
+    samples, faults = _samples(cfg, run)
     order, grouping = _order(cfg, samples), build(cfg, "data.grouping")
     policy, reference = _load(cfg, objective)
     reader = clip_reader(cfg)
@@ -111,21 +107,44 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
         settings.passes(),
         engine,
     )
-    module = GroundingModule(learner, build(cfg, "optim"), stream.schedule.batches)
+    layout = settings.lay_out()
+    module = GroundingModule(learner, build(cfg, "optim"), stream.schedule.batches, layout)
     loader = BatchLoader(stream, policy, settings.num_workers)
     rollouts = RolloutFile(run.rollouts) if settings.save_rollouts else None
     counts = MixCount(loader)
     report = Report(run.tracker, faults, settings.show_every, settings.show_completions, rollouts, counts)
     progress = TellProgress(run.folder.path)
     store = StoreReport(run.tracker, lambda: store_metrics(reader))
-    trainer = fit(module, loader, settings, run.states, [*_guards(learner, settings), report, store, progress])
-    if trainer.is_global_zero:
-        save_policy(policy, run.model)
+    trained = fit(module, loader, settings, run.states, [*_guards(learner, settings), report, store, progress])
+    state = layout.state(module) if trained else None
+    if settings.rank == 0:
+        _export(run, policy, state, is_stale=layout.shards_weights and not trained)
     return (
         {"model": str(run.model), "batches": module.batches_done, "cpu_s": run.cpu_s()}
         | report.summary()
         | store.counts()
     )
+
+
+def _export(run: Run, policy: Policy, state: Mapping[str, Tensor] | None, is_stale: bool) -> None:
+    """Write the model of the run's end.
+
+    Args:
+        run: whose model.
+        policy: with these weights, but for the following two.
+        state: weights that were put together from several processes.
+        is_stale: the policy has not got the weights of the run's end, which are in its last state only.
+    """
+    from o3v.models.load import save_policy
+    from o3v.models.weights import save_gathered
+    from o3v.training.exporting import export_state
+
+    if is_stale:
+        export_state(run.folder.path, run.model)
+    elif state is None:
+        save_policy(policy, run.model)
+    else:
+        save_gathered(policy, state, run.model)
 
 
 def _drawing(
@@ -175,6 +194,19 @@ def _guards(learner: Learner, settings: TrainerSettings) -> list[Callback]:
         return replace(learner, policy=policy).scores(prompts, ids, mask).logprobs
 
     return [ParityGuard(learner, score, settings.parity_prompts, settings.parity_tolerance)]
+
+
+def _samples(cfg: DictConfig, run: Run) -> tuple[list[Any], FaultLog]:
+    """The rows that can be read, and a list of the others."""
+    from o3v.config import build
+    from o3v.data.faults import FaultLog
+
+    dataset = build(cfg, "data.dataset")
+    samples = dataset.samples()
+    faults = FaultLog(run.faults, cfg.data.dataset.max_fault_share, len(samples) + len(dataset.faults))
+    for fault in dataset.faults:
+        faults.record(fault)
+    return samples, faults
 
 
 def _order(cfg: DictConfig, samples: list[Any]) -> MixOrder:

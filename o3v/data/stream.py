@@ -48,6 +48,7 @@ class Batch:
         target_ids, target_mask: assistant turns [B, L] where every prompt has one, else None.
         faults: (sample, error) of samples that could not be decoded; they are not among the examples.
         positions: number of each example among all samples of the run, whatever the number of processes.
+        places: number of each example among the batch's samples over all processes; empty: they are all here.
     """
 
     index: int
@@ -58,6 +59,7 @@ class Batch:
     target_mask: Tensor | None
     faults: tuple[tuple[Sample, MediaError], ...]
     positions: tuple[int, ...] = ()
+    places: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -201,8 +203,9 @@ class _Batches(Dataset[Batch]):
         if targets and all(t is not None for t in targets):
             ids, mask = self._text.encode_targets([t for t in targets if t is not None])
         encoded = self._text.encode(prompts) if prompts else None
-        number = self._stream.number(index)
-        return Batch(index, number, read.examples, encoded, ids, mask, read.faults, read.positions)
+        number, first = self._stream.number(index), self._stream.schedule.samples_before(index)
+        places = tuple(position - first for position in read.positions)
+        return Batch(index, number, read.examples, encoded, ids, mask, read.faults, read.positions, places)
 
 
 class BatchLoader:

@@ -77,7 +77,7 @@ def dense_scores(policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor, te
 
 def dense_scores_with_prompt(
     policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor, prompt_mask: Tensor
-) -> tuple[TokenScores, Tensor]:
+) -> TokenScores:
     """Scores of prompt and completion tokens, for the reference's SFT loss.
 
     Args:
@@ -88,12 +88,12 @@ def dense_scores_with_prompt(
         prompt_mask: [B, P] bool, prompt tokens that are trained on.
 
     Returns:
-        Scores [B, P+L-1] and mask of the tokens after the first.
+        Scores [B, P+L-1] of the tokens after the first.
     """
     hidden = _dense_hidden(policy, prompts, ids, mask)
     row = torch.cat([prompts.input_ids, ids], 1)[:, 1:]
     scored = torch.cat([prompt_mask, mask], 1)[:, 1:]
-    return score_tokens(policy, hidden[:, :-1][scored], row, scored, banned_ids=()), scored
+    return score_tokens(policy, hidden[:, :-1][scored], row, scored, banned_ids=())
 
 
 @dataclass(frozen=True)

@@ -144,12 +144,18 @@ def merged_weights(policy: Policy) -> dict[str, Tensor]:
     from peft.utils.integrations import dequantize_module_weight
 
     adapted = _adapted(policy.model)
-    scales = {float(layer.scaling[name]) for layer in adapted.values() for name in layer.active_adapters}
     bases = {f"{name}.base_layer": layer.get_base_layer() for name, layer in adapted.items()}
     state = {name: value for name, value in policy.model.state_dict().items() if not _is_scale(name)}
     for name, layer in (bases | _in_four_bits(policy.model)).items():
         state[f"{name}.weight"] = dequantize_module_weight(layer).detach()  # the weight itself where not quantised
-    return merged_state(state, *scales)
+    return merged_state(state, adapter_scale(policy))
+
+
+def adapter_scale(policy: Policy) -> float:
+    """Alpha / rank, the same for all adapters of a policy that has some."""
+    layers = _adapted(policy.model).values()
+    (scale,) = {float(layer.scaling[name]) for layer in layers for name in layer.active_adapters}
+    return scale
 
 
 def merged_state(state: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:

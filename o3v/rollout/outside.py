@@ -6,7 +6,7 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from o3v.errors import ConfigError
 from o3v.models.load import save_policy
 from o3v.models.policy import Encoded, Policy, pad_right
+from o3v.models.weights import save_gathered
 from o3v.rollout.draw import Sampling
 from o3v.rollout.engine import Ask, Drawn, Engine, EngineAway, EngineFault, Reply, Rules, StaleWeights
 from o3v.types import Prompt, Rollout
@@ -61,8 +62,13 @@ class OutsideEngine:
         """Where the engine is."""
         return self._engine.place
 
-    def follow(self, policy: Policy, batch: int) -> None:
+    def follow(self, policy: Policy, batch: int, state: Mapping[str, Tensor] | None = None) -> None:
         """Bring the weights with which a batch starts, once; adapters are built into them.
+
+        Args:
+            policy: with these weights.
+            batch: number of the batch.
+            state: the weights where they are spread over processes, on the process that writes them.
 
         Raises:
             EngineAway: nobody answered for `patience_s`.
@@ -73,7 +79,7 @@ class OutsideEngine:
         if version == self._version:
             return
         if self._is_writer:
-            self._write(policy, batch)
+            self._write(policy, batch, state)
         self._version = version
         self._patiently(self._bring)
 
@@ -137,10 +143,13 @@ class OutsideEngine:
                 raise StaleWeights(f"{self.place}: has weights {found!r}; {self._version!r} have not come")
             time.sleep(self._pause_s)
 
-    def _write(self, policy: Policy, batch: int) -> None:
-        check_whole(policy)
+    def _write(self, policy: Policy, batch: int, state: Mapping[str, Tensor] | None) -> None:
         target = self._folder / f"weights-{batch}"
-        save_policy(policy, target)
+        if state is None:
+            check_whole(policy)
+            save_policy(policy, target)
+        else:
+            save_gathered(policy, state, target)
         if self._written is not None and self._written != target:
             shutil.rmtree(self._written, ignore_errors=True)
         self._written = target.resolve()

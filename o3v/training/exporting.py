@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SHARD_GB = 5.0
+"""Largest file of weights, where nothing else is asked for."""
+
 CONFIG = "training.yaml"
 """Resolved configuration of the run, in an exported folder."""
 
@@ -102,6 +105,15 @@ def plain_weights(source: Source) -> dict[str, Tensor]:
     if any(".lora_" in name for name in state) and not source.scale:
         raise DataError(f"{source.checkpoint.path}: has adapters, and the run's configuration has model.lora.rank=0")
     return fitting_state(merged_state(state, source.scale), folder_model(source.base, source.dtype))
+
+
+def export_state(run: Path, folder: Path) -> None:
+    """Write the model of a run's newest state, in the type of its preset; `run` is not marked as finished yet."""
+    from o3v.models.weights import FolderSettings, write_weights
+
+    source = find_source(run, None)
+    settings = FolderSettings(source.dtype, SHARD_GB, source.config.get("rollout"), {})
+    write_weights(plain_weights(source), source.base, folder, settings)
 
 
 def trained_adapters(source: Source) -> dict[str, Tensor]:

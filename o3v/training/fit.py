@@ -18,6 +18,7 @@ from o3v.data.stream import BatchLoader
 from o3v.errors import ConfigError
 from o3v.stop import current_stop
 from o3v.training.boundary import Boundary
+from o3v.training.layouts import LAYOUTS, SHARDED, Layout, check_layout
 from o3v.training.learner import PassSettings
 from o3v.training.memory import keep_freed_memory
 from o3v.training.module import GroundingModule
@@ -32,6 +33,8 @@ class TrainerSettings:
     """How a stage runs (conf/trainer).
 
     Attributes:
+        layout: how weights, gradients and optimizer lie in the processes, a key of `o3v.training.layouts.LAYOUTS`.
+        keep_whole: with layout zero3, weights of at most so many numbers stay whole in every process.
         lightning: keyword arguments of `lightning.Trainer`.
         batches: length of the run; null derives it from `epochs`.
         epochs: passes over the data mix.
@@ -53,6 +56,8 @@ class TrainerSettings:
         parity_tolerance: number type of the computation -> nats, see `o3v.training.parity.check_parity`.
     """
 
+    layout: str
+    keep_whole: int
     lightning: Mapping[str, Any]
     batches: int | None
     epochs: float
@@ -71,11 +76,23 @@ class TrainerSettings:
     parity_tolerance: Mapping[str, float]
 
     def __post_init__(self) -> None:
+        check_layout(self.layout)
+        if self.layout != "ddp" and "strategy" in self.lightning:
+            raise ConfigError(f"trainer.lightning.strategy is set by trainer.layout={self.layout}; leave it out")
+        if self.layout in SHARDED and self.prompt_pass == "kept":
+            raise ConfigError(
+                f"trainer.prompt_pass='kept' keeps a graph from rollout to training, but trainer.layout={self.layout} "
+                "releases the weights between: allowed are split, mask and dense"
+            )
         if self.parity_prompts < 0:
             raise ConfigError(f"trainer.parity_prompts={self.parity_prompts} must be 0 (off) or more")
         for name, value in self.parity_tolerance.items():
             if value <= 0:
                 raise ConfigError(f"trainer.parity_tolerance.{name}={value} must be above 0")
+
+    def lay_out(self) -> Layout:
+        """The layout itself."""
+        return LAYOUTS[self.layout](self.keep_whole)
 
     def passes(self) -> PassSettings:
         """How prompts and completions go through the model; raises ConfigError for a value that is not allowed."""
@@ -112,14 +129,15 @@ class TrainerSettings:
 
 def fit(
     module: GroundingModule, loader: BatchLoader, settings: TrainerSettings, folder: Path, callbacks: Sequence[Callback]
-) -> Trainer:
+) -> bool:
     """Train from the newest readable state in `folder`, or from the start.
 
     Nothing that a step computes depends on the global random state or on how often the run was interrupted, so a
     continued run ends with the weights of an undisturbed one.
 
     Returns:
-        The trainer after its last batch.
+        Whether there was anything left to do. If not, a module of which every process has all weights has those of
+        the run's end; of others only its place in the run is restored.
 
     Raises:
         Interrupted: a signal asked to stop, see `o3v.stop`; the state of all batches done is saved.
@@ -137,8 +155,10 @@ def fit(
     module.follow(loader.stream)
     boundary = Boundary(folder, settings.save_every, current_stop())
     meet(folder)
+    keywords = {name: value for name, value in settings.lightning.items() if name != "strategy"}
     trainer = Trainer(
-        **settings.lightning,
+        **keywords,
+        strategy=module.strategy(settings.lightning),
         max_epochs=1,
         logger=False,
         enable_checkpointing=False,
@@ -150,13 +170,20 @@ def fit(
     )
     if not is_sharded(trainer.strategy):
         trainer.strategy.checkpoint_io = boundary.io
-    if state is None or loader.start < len(loader):
-        trainer.fit(module, train_dataloaders=loader, ckpt_path=state, weights_only=True)
-        boundary.check_finished(module, len(loader))
-    else:
+    if state is not None and loader.start == len(loader):
+        _restore(trainer, module, state)
+        return False
+    trainer.fit(module, train_dataloaders=loader, ckpt_path=state, weights_only=True)
+    boundary.check_finished(module, len(loader))
+    return True
+
+
+def _restore(trainer: Trainer, module: GroundingModule, state: Path) -> None:
+    """The end of a run whose export is missing."""
+    module.on_load_checkpoint({"o3v": read_place(state)})
+    if not is_sharded(trainer.strategy):
         trainer.strategy.connect(module)
         module.load_state_dict(torch.load(state, map_location="cpu", weights_only=True)["state_dict"])
-    return trainer
 
 
 def _quiet_lightning() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from o3v.errors import ConfigError
+from o3v.models.entry import blank_prompt, through
 from o3v.models.head import TokenScores
 from o3v.models.kernels import KERNELS, check_kernel
 from o3v.models.logprobs import dense_scores, kept_scores, mask_scores, packed_scores
@@ -22,10 +23,6 @@ from o3v.rollout.sampler import Sampling
 
 Update = Callable[[Tensor, bool], float]
 """(loss, is the last part of this update) -> gradient norm when the optimizer stepped, else nan."""
-
-Plan = Callable[[int], object]
-"""Told once a step, before the first update, how many updates follow. Processes of a run must make equally many, so one
-that has fewer (groups without a signal, samples that cannot be read) joins the others' with a gradient of zero."""
 
 WAYS: Final = {"kept": packed_scores, "split": packed_scores, "mask": mask_scores, "dense": dense_scores}
 """Ways of `trainer.prompt_pass`; "kept" is "split" wherever there is no prompt whose graph was kept."""
@@ -116,7 +113,22 @@ class Learner:
 
     def kept_scores(self, prefix: Prefix, ids: Tensor, mask: Tensor) -> TokenScores:
         """As `scores`, from prompts whose graph was kept."""
-        return kept_scores(self.policy, prefix, ids, mask, self.temperature, self.passes.attention_kernel)
+        arguments = (prefix, ids, mask, self.temperature, self.passes.attention_kernel)
+        return through(self.policy, None, lambda: kept_scores(self.policy, *arguments))
+
+    def blank_loss(self, vision_passes: int) -> Tensor:
+        """Zero, from all passes of one part of an update, for a process that has fewer parts than others."""
+        prompts, ids, mask = self._blank(vision_passes)
+        self.ref_logprobs(prompts, ids, mask)
+        return self.scores(prompts, ids, mask).logprobs.sum() * 0.0
+
+    def blank_scores(self, vision_passes: int) -> TokenScores:
+        """Scores that nobody reads, from a pass that other processes make too."""
+        return self.scores(*self._blank(vision_passes))
+
+    def _blank(self, vision_passes: int) -> tuple[Encoded, Tensor, Tensor]:
+        prompts = replace(blank_prompt(self.policy), agreed_passes=vision_passes)
+        return prompts, prompts.input_ids, torch.ones_like(prompts.input_ids, dtype=torch.bool)
 
     def check_device(self, device: str) -> None:
         """Can what is configured run on this kind of device? Looked at before training starts.
@@ -138,7 +150,11 @@ class Learner:
             return self._scores(self.reference, prompts, ids, mask).logprobs
 
     def _scores(self, policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor) -> TokenScores:
-        way = WAYS[self.passes.way]
+        way, arguments = WAYS[self.passes.way], (policy, prompts, ids, mask, self.temperature)
         if way is packed_scores:
-            return packed_scores(policy, prompts, ids, mask, self.temperature, self.passes.attention_kernel)
-        return way(policy, prompts, ids, mask, self.temperature)
+            return through(policy, prompts, lambda: packed_scores(*arguments, self.passes.attention_kernel))
+        return through(policy, prompts, lambda: way(*arguments))
+
+    def target_scores(self, score: Callable[[Policy], TokenScores], prompts: Encoded) -> TokenScores:
+        """Scores under teacher forcing, by a pass of its own that SFT chooses."""
+        return through(self.policy, prompts, lambda: score(self.policy))

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 import random
-from contextlib import nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from lightning import LightningModule
+from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 
 from o3v.data.schedule import Schedule
 from o3v.data.stream import Batch, Stream
 from o3v.errors import ParityError, ServiceError, UserError
+from o3v.training.layouts import COPIES, Layout
 from o3v.training.learner import Learner
+from o3v.training.peers import Peers, TrainerPeers, mean_metrics
 from o3v.training.rl_step import Experience, rl_step
 from o3v.training.sft_step import sft_step
 
@@ -111,7 +114,9 @@ class GroundingModule(LightningModule):
         failure: what this process cannot go on with; all processes stop at the step's end, see `Boundary`.
     """
 
-    def __init__(self, learner: Learner, optimization: Optimization, total_batches: int) -> None:
+    def __init__(
+        self, learner: Learner, optimization: Optimization, total_batches: int, layout: Layout = COPIES
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model = learner.policy.model
@@ -121,13 +126,19 @@ class GroundingModule(LightningModule):
         self.failure: UserError | None = None
         self._learner = learner
         self._optimization = optimization
+        self._layout = layout
         self._schedule = Schedule.even(1, total_batches)
         self._stream_state: dict[str, Any] = {}
-        self._joins = 0
+        self._is_laid_out = False
 
     def follow(self, stream: Stream) -> None:
         """Count progress as these batches do, and keep in every state how they go on."""
         self._schedule, self._stream_state = stream.schedule, stream.state()
+
+    def strategy(self, lightning: Mapping[str, Any]) -> Strategy | str:
+        """What a trainer of this module is given, beside its other keywords."""
+        dtype = str(self.model.dtype).removeprefix("torch.")
+        return self._layout.strategy(lightning, self._optimization.max_grad_norm, dtype)
 
     def training_step(self, batch: Batch, _: int) -> None:
         """One batch: `sft_step` or `rl_step`, as the objective says."""
@@ -138,9 +149,8 @@ class GroundingModule(LightningModule):
         if self._learner.objective.needs_rollout:
             metrics, self.experience = self._rl_step(batch, progress)
         else:
-            metrics = sft_step(self._learner, batch, self._update, self._plan, self._mean)
-        for _ in range(self._joins):
-            self._update(self._zero(), True)
+            metrics = sft_step(self._learner, batch, self._update, self.peers)
+        metrics = mean_metrics(metrics)
         self.step_metrics = metrics | {"lr": self.optimizers().param_groups[0]["lr"]}  # type: ignore[union-attr]
         self.batches_done += 1
         self._show(metrics)
@@ -151,25 +161,29 @@ class GroundingModule(LightningModule):
         A single process just stops: nothing of the step has changed anything, see `Boundary.on_exception`.
         """
         try:
-            metrics, experience = rl_step(self._learner, batch, progress, self._update, self._plan)
+            metrics, experience = rl_step(self._learner, batch, progress, self._update, self.peers)
         except ServiceError as error:
             if self.trainer.world_size == 1:
                 raise
             self.failure = error
-            self._plan(0)
             return {}, None
         self.failure = _engine_failure(self._learner, metrics) or self.failure
         return metrics, experience
+
+    def configure_model(self) -> None:
+        """Spreads the weights over the processes where the layout does; called once they know each other."""
+        if not self._is_laid_out:
+            self._is_laid_out = True
+            self._layout.shard(self, self._learner)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The configured optimizer; its learning rate is set before every step from the run's progress."""
         return self._optimization.build(self.model)
 
     def on_fit_start(self) -> None:
-        """The reference goes where the policy is; it is no part of the module, so no trainer moves or saves it."""
+        """The reference goes where the policy is."""
         self._learner.check_device(self.device.type)
-        if self._learner.reference is not None:
-            self._learner.reference.model.to(self.device)
+        self._layout.start(self, self._learner)
 
     def on_fit_end(self) -> None:
         """Removes the weights that were written for an engine outside."""
@@ -193,35 +207,17 @@ class GroundingModule(LightningModule):
         """Restores the position in the run."""
         self.batches_done = checkpoint["o3v"]["batches_done"]
 
+    @property
+    def peers(self) -> Peers:
+        """The processes of its trainer."""
+        return TrainerPeers(self, self._layout)
+
     def _set_lr(self, progress: float) -> None:
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             group["lr"] = self._optimization.lr_at(progress)
 
     def _update(self, loss: Tensor, is_last: bool) -> float:
-        sync_later = getattr(self.trainer.strategy, "block_backward_sync", nullcontext)
-        with nullcontext() if is_last else sync_later():
-            self.manual_backward(loss)
-        if not is_last:
-            return math.nan
-        optimizer = self.optimizers()
-        weights = [p for p in self.model.parameters() if p.requires_grad]
-        norm = torch.nn.utils.clip_grad_norm_(weights, self._optimization.max_grad_norm)
-        optimizer.step()  # type: ignore[union-attr]
-        optimizer.zero_grad()  # type: ignore[union-attr]
-        return float(norm)
-
-    def _plan(self, updates: int) -> None:
-        """Agree with the other processes on the number of updates; notes how many this one has to join without own."""
-        most = self.trainer.strategy.reduce(torch.tensor(updates, device=self.device), reduce_op="max")
-        self._joins = int(most) - updates
-
-    def _mean(self, value: float) -> float:
-        """Mean over the processes; each must ask."""
-        return float(self.trainer.strategy.reduce(torch.tensor(value, device=self.device), reduce_op="mean"))
-
-    def _zero(self) -> Tensor:
-        """A loss whose gradient is zero for every weight, so that all processes exchange the same gradients."""
-        return torch.stack([(weight * 0).sum() for weight in self.model.parameters() if weight.requires_grad]).sum()
+        return self._layout.update(self, loss, is_last, self._optimization.max_grad_norm)
 
     def _show(self, metrics: dict[str, float]) -> None:
         for name in ("loss", "reward"):

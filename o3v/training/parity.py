@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,10 +24,12 @@ from torch import Tensor
 
 from o3v.data.stream import Batch
 from o3v.errors import ConfigError, ParityError
+from o3v.models.entry import through
 from o3v.models.policy import Encoded, Policy
 from o3v.rollout.sampler import Sampling, sample_completions
 from o3v.training.learner import Learner
 from o3v.training.module import GroundingModule
+from o3v.training.peers import ALONE, Peers
 from o3v.types import Rollout
 
 log = logging.getLogger(__name__)
@@ -61,7 +64,9 @@ class ParityReport:
         return {"parity/max_abs": self.max_abs, "parity/mean_abs": self.mean_abs}
 
 
-def check_parity(learner: Learner, batch: Batch, score: Score, prompts: int, tolerance: float) -> ParityReport:
+def check_parity(
+    learner: Learner, batch: Batch, score: Score, prompts: int, tolerance: float, peers: Peers = ALONE
+) -> ParityReport:
     """Compare log-probabilities and token counts of rollout and training on the first prompts of a batch.
 
     Args:
@@ -70,6 +75,7 @@ def check_parity(learner: Learner, batch: Batch, score: Score, prompts: int, tol
         score: the training pass.
         prompts: how many prompts, at most those of the batch.
         tolerance: nats; the mean absolute difference over a prompt's tokens may be this, a single token's 20 times it.
+        peers: the other processes of the run, which compare prompts of their own.
 
     Raises:
         ParityError: names the first prompt that differs, the token, and both values.
@@ -77,26 +83,37 @@ def check_parity(learner: Learner, batch: Batch, score: Score, prompts: int, tol
     assert batch.encoded is not None and learner.sampling is not None
     rows = list(range(min(prompts, len(batch.examples))))
     encoded = batch.encoded.select(rows).to(learner.policy.device)
+    (passes,) = peers.most([encoded.vision_passes])
+    encoded = replace(encoded, agreed_passes=passes)
     sampling = learner.sampling
     short = replace(
         sampling,
         group_size=min(sampling.group_size, _GROUP),
         max_new_tokens=min(sampling.max_new_tokens, _TOKENS),
     )
-    rollout = _drawn(learner, batch, rows, encoded, short)
+    state = None if learner.engine is None else peers.state()
+    with peers.gathered():
+        rollout = _drawn(learner, batch, rows, encoded, short, state)
     with torch.no_grad(), _training(learner.policy):
         scores = score(learner.policy, encoded, rollout.ids, rollout.completion_mask).float()
     names = [example.sample.id if example.sample else f"number {row}" for row, example in enumerate(batch.examples)]
     return _compared(rollout, scores, names, learner.policy, tolerance)
 
 
-def _drawn(learner: Learner, batch: Batch, rows: list[int], encoded: Encoded, sampling: Sampling) -> Rollout:
+def _drawn(
+    learner: Learner,
+    batch: Batch,
+    rows: list[int],
+    encoded: Encoded,
+    sampling: Sampling,
+    state: Mapping[str, Tensor] | None,
+) -> Rollout:
     """Completions as the run draws them; an engine's from the whole distribution, of which training scores."""
     seeds = [_SEED + k for k in range(len(rows) * sampling.group_size)]
     if learner.engine is None:
-        return sample_completions(learner.policy, encoded, sampling, seeds)
+        return through(learner.policy, None, partial(sample_completions, learner.policy, encoded, sampling, seeds))
     engine, whole = learner.engine.sampler, replace(sampling, top_p=1.0, top_k=0)
-    engine.follow(learner.policy, batch.index)
+    engine.follow(learner.policy, batch.index, state)
     prompts = [batch.examples[row].prompt for row in rows]
     return engine.sample(learner.policy, prompts, encoded, whole, seeds)
 
@@ -138,12 +155,12 @@ class ParityGuard(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
         """Compares, in the numbers in which the step itself computes."""
-        if self._is_done or batch.encoded is None:
-            return
         assert isinstance(pl_module, GroundingModule)
+        if self._is_done or pl_module.peers.most([int(batch.encoded is None)]) != [0]:
+            return
         with trainer.strategy.precision_plugin.train_step_context():
             tolerance = tolerance_for(self._learner.policy, self._tolerances)
-            report = check_parity(self._learner, batch, self._score, self._prompts, tolerance)
+            report = check_parity(self._learner, batch, self._score, self._prompts, tolerance, pl_module.peers)
         self._is_done = True
         self._metrics = report.metrics() if pl_module.batches_done == 0 else {}
         log.info(

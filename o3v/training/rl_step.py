@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from o3v.data.stream import Batch, Example
+from o3v.errors import ServiceError
 from o3v.grounding.parse import parse_completion
+from o3v.models.entry import through
 from o3v.models.policy import Encoded
 from o3v.models.prefix import Prefix, join, read_prompts
 from o3v.rollout.sampler import sample_from
-from o3v.training.learner import Learner, Plan, Update
+from o3v.training.learner import Learner, Update
+from o3v.training.peers import ALONE, Peers
 from o3v.training.rl_metrics import rollout_metrics
-from o3v.training.rl_update import learn
+from o3v.training.rl_update import join_updates, learn
 from o3v.types import Completion, RewardTable, Rollout
 
 
@@ -47,7 +51,7 @@ class Experience:
 
 
 def rl_step(
-    learner: Learner, batch: Batch, progress: float, update: Update, plan: Plan = int
+    learner: Learner, batch: Batch, progress: float, update: Update, peers: Peers = ALONE
 ) -> tuple[dict[str, float], Experience | None]:
     """Sample, judge, and learn from one batch of prompts.
 
@@ -56,17 +60,39 @@ def rl_step(
         batch: B prompts.
         progress: share of the run that is done after this step, 0 to 1; reward schedules follow it.
         update: applies a loss.
-        plan: is told how many updates follow.
+        peers: the other processes of the run.
 
     Returns:
         Metrics, and the experience for tables and pictures (None when no sample of the batch could be read).
+
+    Raises:
+        ServiceError: an outside engine has failed this process; the others have been kept from waiting.
     """
-    if learner.engine is not None:  # in any case: other processes may wait for the weights that this one brings
-        learner.engine.sampler.follow(learner.policy, batch.index)
-    if batch.encoded is None:
-        plan(0)
+    engine = learner.engine
+    state = None if engine is None else peers.state()
+    (passes,) = peers.most([0 if batch.encoded is None else batch.encoded.vision_passes])
+    try:
+        with peers.gathered():  # once a rollout, however long it gets
+            if engine is not None:  # in any case: other processes may wait for the weights that this one brings
+                engine.sampler.follow(learner.policy, batch.index, state)
+            rolled_out = None if batch.encoded is None else roll_out(learner, batch, passes, progress)
+    except ServiceError:
+        join_updates(learner, passes, update, peers)
+        raise
+    if rolled_out is None:
+        join_updates(learner, passes, update, peers)
         return {}, None
-    prompts = batch.encoded.to(learner.policy.device)
+    prompts, kept, experience = rolled_out
+    metrics = rollout_metrics(experience) | learn(learner, prompts, kept, experience, update, peers)
+    return metrics, experience
+
+
+def roll_out(
+    learner: Learner, batch: Batch, vision_passes: int, progress: float
+) -> tuple[Encoded, list[Prefix] | None, Experience]:
+    """The prompts, the same as they were read where training goes on from there, and their judged completions."""
+    assert batch.encoded is not None
+    prompts = replace(batch.encoded.to(learner.policy.device), agreed_passes=vision_passes)
     keeps = learner.keeps_graph(len(batch.examples))
     if learner.engine is None:
         prefixes = read(learner, prompts)
@@ -74,18 +100,15 @@ def rl_step(
     else:
         experience = collect(learner, batch, None, progress)
         prefixes = read(learner, prompts) if keeps else []
-    kept = prefixes if keeps else None
-    metrics = rollout_metrics(experience) | learn(learner, prompts, kept, experience, update, plan)
-    return metrics, experience
+    return prompts, prefixes if keeps else None, experience
 
 
 def read(learner: Learner, prompts: Encoded) -> list[Prefix]:
     """The prompts after their one pass, in the parts in which they will be trained on; with graph where it is kept."""
-    count = len(prompts.input_ids)
-    with torch.set_grad_enabled(learner.keeps_graph(count)):
-        return [
-            read_prompts(learner.policy, prompts.select(part)) for part in learner.passes.chunks(list(range(count)))
-        ]
+    policy = learner.policy
+    parts = [prompts.select(part) for part in learner.passes.chunks(list(range(len(prompts.input_ids))))]
+    with torch.set_grad_enabled(learner.keeps_graph(len(prompts.input_ids))):
+        return [through(policy, part, partial(read_prompts, policy, part), "hidden") for part in parts]
 
 
 def collect(learner: Learner, batch: Batch, prefix: Prefix | None, progress: float) -> Experience:
@@ -115,10 +138,10 @@ def draw(learner: Learner, batch: Batch, prefix: Prefix | None, prompts: Sequenc
     """Completions of some of a batch's prompts, the same whichever others are drawn with them."""
     assert learner.sampling is not None
     size = learner.sampling.group_size
-    seeds = completion_seeds(learner.seed, batch.number, len(batch.examples), size, attempt)
-    chosen = [seed for b in prompts for seed in seeds[b * size : (b + 1) * size]]
+    places = batch.places or tuple(range(len(batch.examples)))
+    chosen = completion_seeds(learner.seed, batch.index, [places[b] for b in prompts], size, attempt)
     if prefix is not None:
-        return sample_from(learner.policy, prefix, learner.sampling, chosen)
+        return through(learner.policy, None, partial(sample_from, learner.policy, prefix, learner.sampling, chosen))
     assert learner.engine is not None and batch.encoded is not None
     asked, encoded = [batch.examples[b].prompt for b in prompts], batch.encoded.select(prompts)
     return learner.engine.sampler.sample(learner.policy, asked, encoded, learner.sampling, chosen)
@@ -183,14 +206,25 @@ def exchange(rollout: Rollout, again: Rollout, prompts: Sequence[int]) -> Rollou
     )
 
 
-def completion_seeds(seed: int, batch: int, prompts: int, group_size: int, attempt: int = 0) -> list[int]:
-    """Seeds of a batch's completions, different for every run seed, batch, prompt, completion and attempt.
+def completion_seeds(seed: int, batch: int, places: Sequence[int], group_size: int, attempt: int = 0) -> list[int]:
+    """Seeds of completions, different for every run seed, batch, prompt, completion and attempt.
 
-    >>> len(set(completion_seeds(0, 0, 2, 4) + completion_seeds(0, 1, 2, 4) + completion_seeds(1, 0, 2, 4, 1)))
-    24
+    They do not depend on how many processes share the batch.
+
+    Args:
+        seed: of the run.
+        batch: number of the batch.
+        places: of the prompts among the batch's samples over all processes.
+        group_size: G completions of each.
+        attempt: how often the group was drawn before.
+
+    >>> len(set(completion_seeds(0, 0, [0, 1], 4) + completion_seeds(0, 1, [0, 1], 4) + completion_seeds(1, 0, [3], 4)))
+    20
+    >>> completion_seeds(0, 3, [5], 4) == completion_seeds(0, 3, [4, 5], 4)[4:]
+    True
     """
     start = (attempt << 60) + ((seed & 0xFFFF) << 44) + (batch << 20)
-    return [start + k for k in range(prompts * group_size)]
+    return [start + place * group_size + k for place in places for k in range(group_size)]
 
 
 def _in_groups(texts: Sequence[str], group_size: int) -> list[Sequence[str]]:

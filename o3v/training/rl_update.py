@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +16,8 @@ from o3v.models.prefix import Prefix
 from o3v.objectives.aggregation import UpdateSize
 from o3v.objectives.output import LossOutput
 from o3v.objectives.ratio_metrics import merged_metrics
-from o3v.training.learner import Learner, Plan, Update
+from o3v.training.learner import Learner, Update
+from o3v.training.peers import Peers
 
 if TYPE_CHECKING:
     from o3v.training.rl_step import Experience
@@ -28,7 +29,7 @@ def learn(
     kept: list[Prefix] | None,
     experience: Experience,
     update: Update,
-    plan: Plan,
+    peers: Peers,
 ) -> dict[str, float]:
     """`updates_per_rollout` passes over the groups that have a gradient, in `minibatches` parts each.
 
@@ -36,22 +37,58 @@ def learn(
     saves its forward and backward; in the loss' denominators it counts, so that the scale of an update does not depend
     on how many groups had something to teach, on this process or on another.
     """
-    objective = learner.objective
-    is_flat = experience.flat.tolist()
-    parts = split(list(range(len(is_flat))), objective.minibatches)
-    minibatches = [part for part in parts if not all(is_flat[b] for b in part)]
-    updates = objective.updates_per_rollout * len(minibatches)
-    plan(updates)
-    if not minibatches:
-        return {"skipped_update": 1.0}
     rollout = _Rollout(learner, prompts, kept, experience, None)
-    rollout = replace(rollout, old=_old_logprobs(rollout, [b for part in minibatches for b in part], updates))
+    minibatches = rollout.minibatches()
+    agreed = Agreed.of(peers, rollout.work(minibatches))
+    rollout = replace(rollout, old=_old_logprobs(rollout, minibatches, agreed))
     sums: dict[str, list[float]] = {}
-    for _ in range(objective.updates_per_rollout):
-        for groups in minibatches:
-            for name, value in _update_on(rollout, groups, update).items():
-                sums.setdefault(name, []).append(value)
-    return {"skipped_update": 0.0} | {name: sum(values) / len(values) for name, values in sums.items()}
+    for groups in minibatches * learner.objective.updates_per_rollout:
+        for name, value in _update_on(rollout, groups, agreed.parts, update).items():
+            sums.setdefault(name, []).append(value)
+    blank_updates = agreed.updates - len(minibatches) * learner.objective.updates_per_rollout
+    _join(learner, prompts.agreed_passes, blank_updates, agreed.parts, update)
+    means = {name: sum(values) / len(values) for name, values in sums.items()}
+    return {"skipped_update": float(not minibatches)} | means
+
+
+def join_updates(learner: Learner, vision_passes: int, update: Update, peers: Peers) -> None:
+    """Make the passes of a step that other processes make, without anything to learn from."""
+    agreed = Agreed.of(peers, Agreed(0, 0, 0))
+    _recompute_blank(learner, vision_passes, agreed.recomputed)
+    _join(learner, vision_passes, agreed.updates, agreed.parts, update)
+
+
+class Agreed(NamedTuple):
+    """Passes of a step, the most that any process of the run has.
+
+    Attributes:
+        recomputed: for old log-probabilities.
+        updates: optimizer steps.
+        parts: passes with gradient of an update.
+    """
+
+    recomputed: int
+    updates: int
+    parts: int
+
+    @classmethod
+    def of(cls, peers: Peers, own: Agreed) -> Agreed:
+        """What the processes agree on."""
+        return cls(*peers.most(own))
+
+
+def _join(learner: Learner, vision_passes: int, updates: int, parts: int, update: Update) -> None:
+    """Blank updates, of blank parts."""
+    for _ in range(updates):
+        for part in range(parts):
+            update(learner.blank_loss(vision_passes), part + 1 == parts)
+
+
+@torch.no_grad()
+def _recompute_blank(learner: Learner, vision_passes: int, passes: int) -> None:
+    """Blank passes beside those in which others compute old log-probabilities."""
+    for _ in range(passes):
+        learner.blank_scores(vision_passes)
 
 
 @dataclass(frozen=True)
@@ -63,6 +100,27 @@ class _Rollout:
     kept: list[Prefix] | None
     experience: Experience
     old: Tensor | None  # [B*G, L]; None: the first values of the only update are the old ones
+
+    def minibatches(self) -> list[list[int]]:
+        """Groups of each update; without those that teach nothing where a whole minibatch does not."""
+        is_flat = self.experience.flat.tolist()
+        parts = split(list(range(len(is_flat))), self.learner.objective.minibatches)
+        return [part for part in parts if not all(is_flat[b] for b in part)]
+
+    def work(self, minibatches: Sequence[Sequence[int]]) -> Agreed:
+        """Passes that this process has to make."""
+        updates = self.learner.objective.updates_per_rollout * len(minibatches)
+        chunks = self.learner.passes.chunks([b for part in minibatches for b in part])
+        parts = [len(self.parts(self.teaching(groups))) for groups in minibatches]
+        return Agreed(len(chunks) if self.recomputes(updates) else 0, updates, max(parts, default=0))
+
+    def recomputes(self, updates: int) -> bool:
+        """Whether old log-probabilities take passes of their own; those of an only update are its first values."""
+        return self.learner.passes.old_logprobs == "recompute" and updates > 1
+
+    def teaching(self, groups: Sequence[int]) -> list[int]:
+        """Those of some groups that have a gradient."""
+        return [b for b in groups if not self.experience.flat[b]]
 
     def rows(self, groups: Sequence[int]) -> Tensor:
         size = self.experience.rollout.group_size
@@ -94,18 +152,20 @@ class _Rollout:
         return self.learner.scores(self.prompts.select(groups), ids, mask)
 
 
-def _update_on(rollout: _Rollout, groups: Sequence[int], update: Update) -> dict[str, float]:
-    """One optimizer step: the parts' gradients add up to that of all groups at once."""
+def _update_on(rollout: _Rollout, groups: Sequence[int], agreed_parts: int, update: Update) -> dict[str, float]:
+    """One optimizer step: the parts' gradients add up to that of all groups at once, blank parts add nothing."""
     total = UpdateSize.of(rollout.experience.counted[rollout.rows(groups)])
-    parts = rollout.parts([b for b in groups if not rollout.experience.flat[b]])
+    parts = rollout.parts(rollout.teaching(groups))
     outputs, entropies, tokens, grad_norm = [], [], [], 0.0
     old = torch.zeros_like(rollout.experience.rollout.logprobs)
     for number, (members, prefix) in enumerate(parts, 1):
         output, entropy = _loss(rollout, members, prefix, total, old)
-        grad_norm = update(output.loss, number == len(parts))
+        grad_norm = update(output.loss, number == agreed_parts)
         outputs.append(replace(output, loss=output.loss.detach()))
         entropies.append(float(entropy.sum()))
         tokens.append(len(entropy))
+    for number in range(len(parts) + 1, agreed_parts + 1):
+        grad_norm = update(rollout.learner.blank_loss(rollout.prompts.agreed_passes), number == agreed_parts)
     metrics = {name: float(value) for name, value in merged_metrics(outputs).items()}
     loss = sum(float(output.loss) for output in outputs)
     metrics |= {"loss": loss, "grad_norm": grad_norm, "entropy": sum(entropies) / max(sum(tokens), 1)}
@@ -142,19 +202,19 @@ def _engine_metrics(rollout: _Rollout, groups: Sequence[int], old: Tensor) -> di
     return engine.correction.metrics(old[rows], drawn[rows], counted[rows])
 
 
-def _old_logprobs(rollout: _Rollout, groups: list[int], updates: int) -> Tensor | None:
+def _old_logprobs(rollout: _Rollout, minibatches: Sequence[Sequence[int]], agreed: Agreed) -> Tensor | None:
     """[B*G, L] log-probabilities under the policy that sampled, by the configured way."""
-    sampled = rollout.experience.rollout.logprobs
-    if rollout.learner.passes.old_logprobs == "rollout":
+    learner, sampled = rollout.learner, rollout.experience.rollout.logprobs
+    own = rollout.work(minibatches)
+    if learner.passes.old_logprobs == "rollout":
         return sampled
-    if updates == 1:
-        return None
     old = torch.zeros_like(sampled)
     with torch.no_grad():
-        for part in rollout.learner.passes.chunks(groups):
+        for part in learner.passes.chunks([b for groups in minibatches for b in groups])[: own.recomputed]:
             rows, ids, _ = rollout.completions(part)
             old[rows, : ids.shape[1]] = rollout.scores(part, None).logprobs
-    return old
+    _recompute_blank(learner, rollout.prompts.agreed_passes, agreed.recomputed - own.recomputed)
+    return old if own.recomputed else None
 
 
 def split(items: list[int], parts: int) -> list[list[int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,14 +13,12 @@ from o3v.errors import DataError
 from o3v.models.logprobs import dense_scores, dense_scores_with_prompt
 from o3v.models.policy import Encoded
 from o3v.objectives.sft import ChatTokens
-from o3v.training.learner import Learner, Plan, Update
-
-Mean = Callable[[float], float]
-"""A number -> its mean over the processes of the run; all of them ask at the same time."""
+from o3v.training.learner import Learner, Update
+from o3v.training.peers import ALONE, Peers
 
 
-def sft_step(learner: Learner, batch: Batch, update: Update, plan: Plan = int, mean: Mean = float) -> dict[str, float]:
-    """Teach the targets of a batch; returns metrics. `update` applies a loss, `plan` is told how many follow.
+def sft_step(learner: Learner, batch: Batch, update: Update, peers: Peers = ALONE) -> dict[str, float]:
+    """Teach the targets of a batch; returns metrics. `update` applies a loss.
 
     Gradients are averaged over the processes, so each process' loss counts by its share of the tokens: a token weighs
     the same however many processes share a batch.
@@ -28,9 +26,12 @@ def sft_step(learner: Learner, batch: Batch, update: Update, plan: Plan = int, m
     Raises:
         DataError: the data has no reasoning to learn (an RL file).
     """
-    plan(0 if batch.encoded is None else 1)
+    passes = 0 if batch.encoded is None else batch.encoded.vision_passes
+    updates, passes = peers.most([int(batch.encoded is not None), passes])
     if batch.encoded is None:
-        mean(0.0)
+        peers.mean(0.0)
+        if updates:
+            update(learner.blank_loss(passes), True)
         return {}
     if batch.target_ids is None or batch.target_mask is None:
         names = [e.sample.id for e in batch.examples if e.sample is not None and e.prompt.target is None]
@@ -39,15 +40,21 @@ def sft_step(learner: Learner, batch: Batch, update: Update, plan: Plan = int, m
         )
     device = learner.policy.device
     prompts, ids, mask = batch.encoded.to(device), batch.target_ids.to(device), batch.target_mask.to(device)
+    prompts = replace(prompts, agreed_passes=passes)
     if learner.objective.trained_on == "reference":
         logprobs, mask = _score_whole_rows(learner, prompts, *_with_newline(learner, ids, mask))
     else:
-        logprobs = dense_scores(learner.policy, prompts, ids, mask).logprobs
+        logprobs = learner.target_scores(lambda policy: dense_scores(policy, prompts, ids, mask), prompts).logprobs
     output = learner.objective.loss(logprobs, mask)
     tokens = float(output.counted)
-    grad_norm = update(output.loss * (tokens / max(mean(tokens), 1.0)), True)
+    share = tokens / max(peers.mean(tokens), 1.0)
+    grad_norm = update(output.loss * share, True)
     metrics = {name: float(value) for name, value in output.metrics.items()}
-    return metrics | {"loss": float(output.loss.detach()), "grad_norm": grad_norm, "target_tokens": float(mask.sum())}
+    return metrics | {
+        "loss": float(output.loss.detach()) * share,
+        "grad_norm": grad_norm,
+        "target_tokens": float(mask.sum()),
+    }
 
 
 def _with_newline(learner: Learner, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,10 +73,11 @@ def _score_whole_rows(learner: Learner, prompts: Encoded, ids: Tensor, mask: Ten
     learned = learner.objective.mask(torch.cat([prompts.input_ids, ids], 1), _chat_tokens(learner))
     width = prompts.input_ids.shape[1]
     predicted = pad(prompts.attention_mask[:, :-1], (1, 0)).bool()
-    scores, scored = dense_scores_with_prompt(
-        learner.policy, prompts, ids, learned[:, width:] & mask, learned[:, :width] & predicted
+    prompt_mask, mask = learned[:, :width] & predicted, learned[:, width:] & mask
+    scores = learner.target_scores(
+        lambda policy: dense_scores_with_prompt(policy, prompts, ids, mask, prompt_mask), prompts
     )
-    return scores.logprobs, scored
+    return scores.logprobs, torch.cat([prompt_mask, mask], 1)[:, 1:]
 
 
 def _chat_tokens(learner: Learner) -> ChatTokens:

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.plugins.precision import DeepSpeedPrecision
 from lightning.pytorch.strategies import DeepSpeedStrategy
 from torch import Tensor, nn
 
@@ -82,10 +83,19 @@ def zero_config(
         "managed_gradient_accumulation": False,  # an update ends where it is told to, not after a fixed number
         "gradient_clipping": max_grad_norm,
         "data_types": {"grad_accum_dtype": "fp32"},
+        "communication_data_type": "fp32",  # gradients of several passes and processes add up without rounding to bf16
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,  # torch's own: DeepSpeed's is compiled on the spot
         "zero_optimization": zero,
     } | ({"bf16": {"enabled": True}} if dtype == "bfloat16" else {})
+
+
+class _BatchAsItIs(DeepSpeedPrecision):
+    """Numbers of a batch are converted where a step computes on them, if they are."""
+
+    def convert_input(self, data: Any) -> Any:
+        """As it is."""
+        return data
 
 
 class ZeroStrategy(DeepSpeedStrategy):
@@ -100,6 +110,7 @@ class ZeroStrategy(DeepSpeedStrategy):
 
     def setup_environment(self) -> None:
         """As Lightning's, also on a CPU."""
+        self.precision_plugin = _BatchAsItIs("32-true")
         super(DeepSpeedStrategy, self).setup_environment()
 
     def setup_distributed(self) -> None:

@@ -104,7 +104,7 @@ def test_forgotten_optimizer_state_is_caught(whole, tmp_path, monkeypatch):
 
 
 def settings(**changes):
-    values = {"lightning": LIGHTNING, "batches": None, "epochs": 1.0, "prompts_per_device": 4}
+    values = {"layout": "ddp", "keep_whole": 0, "lightning": LIGHTNING, "batches": None, "epochs": 1.0, "prompts_per_device": 4}
     return TrainerSettings(**values | changes, **REST)
 
 

@@ -111,23 +111,28 @@ def test_a_process_joins_the_updates_that_others_make_more(tmp_path, monkeypatch
     planned, losses = [], []
 
     def most(self, tensor, *_, reduce_op=None, **__):
-        if reduce_op != "max":  # the progress bar's
+        if reduce_op != "max" or not tensor.ndim:  # the progress bar's, and whether to stop
             return tensor
-        planned.append(int(tensor))
-        return torch.tensor(3)
+        planned.append(tensor.tolist())
+        return torch.tensor([0, 3, 2]) if len(tensor) == 3 else tensor
 
     def counted(self, loss, is_last, right=GroundingModule._update):
-        losses.append(float(loss.detach()))
+        losses.append((float(loss.detach()), is_last))
         return right(self, loss, is_last)
 
     monkeypatch.setattr(SingleDeviceStrategy, "reduce", most)
     monkeypatch.setattr(GroundingModule, "_update", counted)
-    Session(tmp_path, batches=1, save_every=9).fit()
-    assert planned == [1]
-    assert len(losses) == 3 and losses[0] > 0 and losses[1:] == [0.0, 0.0]
+    Session(tmp_path, objective="gspo", batches=1, save_every=9).fit()
+    assert planned == [[1], [0, 2, 1]]  # kinds of media; old log-probabilities, updates, parts of each
+    assert [last for _, last in losses] == [False, True] * 3
+    assert [loss != 0.0 for loss, _ in losses] == [True, False, True, False, False, False]
 
 
-def test_a_joined_update_has_a_zero_gradient_for_every_weight(fresh_policy):
-    module = GroundingModule(learner_of(fresh_policy), BASE, 2)
-    module._zero().backward()
+def test_a_blank_part_has_a_zero_gradient_for_every_weight(fresh_policy):
+    learner_of(fresh_policy).blank_loss(1).backward()
     assert all(p.grad is not None and not p.grad.any() for p in fresh_policy.model.parameters())
+
+
+def test_a_blank_part_without_a_picture_leaves_the_tower_out(fresh_policy):
+    learner_of(fresh_policy).blank_loss(0).backward()
+    assert all(p.grad is None for p in fresh_policy.model.model.visual.parameters())

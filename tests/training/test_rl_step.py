@@ -48,12 +48,23 @@ def test_an_experience_holds_the_groups_in_order(policy, batch):
     assert seen.advantages.sum(1).abs().max() < 1e-4
     again = collected(learner, batch, 0.5)
     assert again.rollout.texts == seen.rollout.texts
-    assert collected(learner, replace(batch, number=1), 0.5).rollout.texts != seen.rollout.texts
+    assert collected(learner, replace(batch, index=1), 0.5).rollout.texts != seen.rollout.texts
+    assert collected(learner, replace(batch, number=1), 0.5).rollout.texts == seen.rollout.texts  # of another process
 
 
 def test_every_completion_of_a_run_has_its_own_seed():
-    seeds = [s for run in range(3) for batch in range(50) for s in completion_seeds(run, batch, 8, 8)]
+    seeds = [s for run in range(3) for batch in range(50) for s in completion_seeds(run, batch, range(8), 8)]
     assert len(set(seeds)) == len(seeds)
+
+
+def test_processes_that_share_a_batch_draw_what_one_would(policy):
+    """A prompt's completions follow from its place in the batch, whatever else is in the process."""
+    prompts = tiny.mixed_prompts(policy)
+    learner = learner_of(policy)
+    whole = collected(learner, batch_of(policy, prompts), 1.0).rollout.texts
+    last = replace(batch_of(policy, prompts[-1:]), places=(len(prompts) - 1,))
+    assert collected(learner, last, 1.0).rollout.texts == whole[-4:]
+    assert collected(learner, replace(last, places=(0,)), 1.0).rollout.texts != whole[-4:]
 
 
 def test_another_run_seed_draws_other_completions(policy, batch):
@@ -135,9 +146,9 @@ def test_a_batch_without_readable_samples_is_left_out(policy, batch):
 def test_minibatches(policy, batch, parts, sizes, monkeypatch):
     seen = []
 
-    def recording(rollout, groups, update, right=module._update_on):
+    def recording(rollout, groups, *rest, right=module._update_on):
         seen.append(list(groups))
-        return right(rollout, groups, update)
+        return right(rollout, groups, *rest)
 
     monkeypatch.setattr(module, "_update_on", recording)
     objective = replace(GSPO, minibatches=parts, updates_per_rollout=2)
@@ -177,9 +188,9 @@ def test_a_ratio_against_the_current_policy_is_caught(fresh_policy, batch, monke
 def test_minibatches_that_mix_up_rows_are_caught(fresh_policy, batch, monkeypatch):
     """Rows of another group against this group's prompts: the ratio of the first update is then not 1."""
 
-    def shifted(rollout, groups, update, right=module._update_on):
+    def shifted(rollout, groups, *rest, right=module._update_on):
         wrong = rollout.prompts.select([(b + 1) % 3 for b in range(3)])
-        return right(replace(rollout, prompts=wrong, kept=None), groups, update)
+        return right(replace(rollout, prompts=wrong, kept=None), groups, *rest)
 
     monkeypatch.setattr(module, "_update_on", shifted)
     assert abs(ratios_of(fresh_policy, GSPO, batch, 0.0)["ratio_mean"] - 1.0) > 1e-3
@@ -189,7 +200,7 @@ def test_kl_is_zero_at_first_and_grows(fresh_policy, batch):
     objective = replace(NO_CLIP, kl_coef=0.04)
     learner = learner_of(fresh_policy, objective, reference=copied(fresh_policy))
     first, _ = rl_step(learner, batch, 1.0, Updater(fresh_policy, lr=0.05))
-    second, _ = rl_step(learner, replace(batch, number=1), 1.0, Updater(fresh_policy, lr=0.05))
+    second, _ = rl_step(learner, replace(batch, index=1), 1.0, Updater(fresh_policy, lr=0.05))
     assert first["kl"] == pytest.approx(0.0, abs=1e-9)
     assert second["kl"] > 1e-6
 
