@@ -21,6 +21,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy
 from torch import Tensor, nn
 
 from o3v.errors import ConfigError
+from o3v.sections import in_section, section
 from o3v.training.zero_gather import gather_all, whole_weights
 from o3v.training.zero_state import read_state, write_state
 
@@ -105,7 +106,7 @@ class ZeroStrategy(DeepSpeedStrategy):
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
-        super().__init__(config=config, exclude_frozen_parameters=True)
+        super().__init__(config=config)
         self._whole = 0
 
     def setup_environment(self) -> None:
@@ -151,13 +152,17 @@ class ZeroStrategy(DeepSpeedStrategy):
             Norm of the update's gradient before clipping, over all processes; None where the update goes on.
         """
         engine: Any = self.deepspeed_engine
-        engine.optimizer.clear_backward_seen_flag()
-        engine._backward_prologue()  # DeepSpeed's forward has it called by the loss' graph, and is not used here
-        engine.backward(loss)
-        if self.zero_stage_3:
-            engine.optimizer.parameter_offload.get_param_coordinator().reset_step()
-        if not is_last:
-            return None
+        with section("backward"):
+            engine.optimizer.clear_backward_seen_flag()
+            engine._backward_prologue()  # DeepSpeed's forward has it called by the loss' graph, and is not used here
+            engine.backward(loss)
+            if self.zero_stage_3:
+                engine.optimizer.parameter_offload.get_param_coordinator().reset_step()
+        return self._step_weights() if is_last else None
+
+    @in_section("optimizer")
+    def _step_weights(self) -> float:
+        engine: Any = self.deepspeed_engine
         assert self.lightning_module is not None
         self.lightning_module.optimizers().step()  # type: ignore[union-attr]
         _forget_gradients(engine.optimizer)

@@ -100,6 +100,9 @@ def read_state(optimizer: Any, folder: Path) -> dict[str, Any]:
     pieces = _pieces(folder)
     stretches = list(_stretches(optimizer))
     _check(stretches, pieces, folder)
+    writers = len({path.name.split("-")[1] for path in folder.glob("part-*.safetensors")})
+    if writers != torch.distributed.get_world_size():
+        log.info("%s: written by %d processes, read by %d", folder, writers, torch.distributed.get_world_size())
     for stretch in stretches:
         _fill(optimizer.optimizer, stretch, pieces[stretch.name])
     _refresh(optimizer)

@@ -1,14 +1,12 @@
 """What tests of ZeRO start in processes of their own: a few updates of a tiny model on fixed batches.
 
-A run is told by JSON on the command line; every process does the same but for its part of the global batch. Where there
-is no layout, one plain process does the updates with torch alone.
+A run is told by JSON on the command line; every process does the same but for its part of the global batch.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +14,11 @@ import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
-from o3v.models.entry import through
+from o3v.models.entry import blank_prompt, through
 from o3v.models.logprobs import dense_scores
 from o3v.models.lora import LoraSettings, add_adapter
 from o3v.models.policy import Policy
+from o3v.training import zero_state
 from tests import tiny
 
 MAX_NORM = 1.0
@@ -29,8 +28,8 @@ GLOBAL_BATCH, PARTS = 4, 2
 def make_policy(run: dict[str, Any]) -> Policy:
     """A tiny model as the run wants it."""
     policy = tiny.random_policy(run.get("family", "qwen2_5_vl"))
-    if run.get("tied"):
-        policy.model.lm_head.weight = policy.model.get_input_embeddings().weight
+    if run.get("untied"):
+        policy.model.lm_head.weight = torch.nn.Parameter(policy.model.lm_head.weight.detach() * 1.5)
     if run.get("lora"):
         add_adapter(policy, LoraSettings(2, 4, ("q_proj", "v_proj", "down_proj")))
     if run.get("checkpointing"):
@@ -49,10 +48,37 @@ def batch_loss(policy: Policy, step: int, rows: list[int]) -> Tensor:
     return -(logprobs.sum(1) / mask.sum(1)).mean()
 
 
+def irregular_loss(policy: Policy, step: int, rows: list[int]) -> Tensor:
+    """As `batch_loss`, but no step is like the one before it.
+
+    Step 1 has two passes before one backward pass and step 2 one without a gradient before it; in step 3 every second
+    row, in step 4 all of them are without pictures, so that no gradient comes to the vision tower.
+    """
+    if step == 1:
+        return (batch_loss(policy, 1, rows) + batch_loss(policy, 10, rows)) / 2
+    if step == 2:
+        with torch.no_grad():
+            batch_loss(policy, 2, rows)
+    losses = [text_loss(policy, row) if step + row % 2 >= 4 else batch_loss(policy, step, [row]) for row in rows]
+    return torch.stack(losses).mean()
+
+
+def text_loss(policy: Policy, row: int) -> Tensor:
+    """Of a prompt without pictures."""
+    ids, mask = policy.encode_targets([f"{row} red circle"])
+    encoded = blank_prompt(policy)
+    return -through(policy, encoded, lambda: dense_scores(policy, encoded, ids, mask)).logprobs.sum()
+
+
+def loss_of(run: dict[str, Any]) -> Any:
+    """Which of the two a run has."""
+    return irregular_loss if run.get("irregular") else batch_loss
+
+
 def optimizer_of(model: torch.nn.Module) -> torch.optim.Optimizer:
     """AdamW in two groups, as `Optimization.build`.
 
-    With an eps that is not far below gradients: else the sign of a gradient of rounding errors is what a weight moves by.
+    With an eps that is not far below gradients: else a weight moves by the sign of a gradient of rounding errors.
     """
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     groups = [[w for w in trained if w.ndim > 1], [w for w in trained if w.ndim <= 1]]
@@ -74,14 +100,16 @@ class Module(LightningModule):
     def training_step(self, batch: Any, _: int) -> None:
         self.model.train()
         strategy: Any = self.trainer.strategy
-        if self.run_.get("rollout"):
-            rollout(self, strategy)
         for part in range(PARTS):
-            loss = batch_loss(self.policy, self.done, self._rows(part))
+            loss = loss_of(self.run_)(self.policy, self.done, self._rows(part))
             norm = strategy.apply_loss(loss / PARTS, part == PARTS - 1)
-            self.losses.append(float(loss))
+            self.losses.append(float(loss.detach()))
         self.norms.append(norm)
         self.done += 1
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        if self.run_.get("full_disk") == self.trainer.global_rank:
+            zero_state._write_part = full_disk
         if self.run_.get("save_at") == self.done:
             self.trainer.save_checkpoint(self.run_["state"])
 
@@ -101,21 +129,24 @@ class Module(LightningModule):
         self.done = checkpoint["done"]
 
 
-def rollout(module: Module, strategy: Any) -> None:
-    """Overwritten by tests of what is gathered."""
-    with strategy.gathered():
-        nullcontext()
+def full_disk(*_: Any) -> None:
+    """In place of what writes."""
+    raise OSError(28, "No space left on device")
 
 
-def train(run: dict[str, Any]) -> None:
+def train(run: dict[str, Any], kind: type[Module] = Module) -> None:
     """Updates with ZeRO, and what the tests compare into `out`."""
-    from o3v.training.zero import zero_strategy
+    from o3v.training import zero
 
+    if "mutant" in run:
+        setattr(zero, run["mutant"], lambda *_: None)
     policy = make_policy(run)
     stage, offload = {"zero2": (2, False), "zero3": (3, False), "zero3_offload": (3, True)}[run["layout"]]
     dtype = run.get("dtype", "float32")
-    strategy = zero_strategy(stage, offload, run.get("max_norm", MAX_NORM), dtype, "cpu", keep_whole=run.get("keep", 0))
-    module = Module(policy, run)
+    strategy = zero.zero_strategy(
+        stage, offload, run.get("max_norm", MAX_NORM), dtype, "cpu", keep_whole=run.get("keep", 0)
+    )
+    module = kind(policy, run)
     trainer = Trainer(
         accelerator="cpu",
         devices=run["processes"],
@@ -127,30 +158,31 @@ def train(run: dict[str, Any]) -> None:
         enable_progress_bar=False,
         use_distributed_sampler=False,
     )
-    batches = range(run.get("from", 0), run["steps"])
-    trainer.fit(module, list(batches), ckpt_path=run.get("load"))
+    trainer.fit(module, list(range(run["steps"])), ckpt_path=run.get("load"), weights_only=True)
     state = strategy.whole_state()
     if trainer.is_global_zero:
-        torch.save({"state": state, "norms": module.norms, "losses": module.losses}, run["out"])
+        found = {"state": state, "norms": module.norms, "losses": module.losses} | getattr(module, "found", {})
+        torch.save(found, run["out"])
     else:
         assert state is None
 
 
-def train_plain(run: dict[str, Any]) -> None:
-    """The same updates by torch alone, on the whole global batch."""
+def train_plain(run: dict[str, Any]) -> dict[str, Any]:
+    """The same updates by torch alone, on the whole global batch; the model's weights and gradient norms."""
     policy = make_policy(run)
     policy.model.train()
     optimizer = optimizer_of(policy.model)
     weights = [weight for weight in policy.model.parameters() if weight.requires_grad]
     norms: list[float] = []
     for step in range(run["steps"]):
-        batch_loss(policy, step, list(range(GLOBAL_BATCH))).backward()
+        loss_of(run)(policy, step, list(range(GLOBAL_BATCH))).backward()
+        for weight in weights:
+            weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
         norms.append(float(torch.nn.utils.clip_grad_norm_(weights, run.get("max_norm", MAX_NORM))))
         optimizer.step()
         optimizer.zero_grad()
-    torch.save({"state": policy.model.state_dict(), "norms": norms}, run["out"])
+    return {"state": policy.model.state_dict(), "norms": norms}
 
 
 if __name__ == "__main__":
-    told = json.loads(Path(sys.argv[1]).read_text())
-    (train if "layout" in told else train_plain)(told)
+    train(json.loads(Path(sys.argv[1]).read_text()))
