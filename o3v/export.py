@@ -58,7 +58,7 @@ def _write_whole(cfg: DictConfig, source: Source, out: Path) -> None:
 
     dtype = source.dtype if cfg.dtype == "auto" else cfg.dtype
     check_dtype(dtype)
-    state = plain_weights(source)
+    state = plain_weights(source, dtype)
     texts = _texts(cfg, source, {"dtype": dtype, "parameters": sum(value.numel() for value in state.values())})
     sampling = source.config.get("rollout")
     write_weights(state, source.base, out, FolderSettings(dtype, cfg.max_shard_gb, sampling, texts))
@@ -72,8 +72,9 @@ def _write_adapter(cfg: DictConfig, source: Source, out: Path) -> None:
     if source.spec is None or not source.spec.lora.rank:
         raise ConfigError(f"adapter_only=true: {cfg.checkpoint} is of a run without adapters (model.lora.rank=0)")
     state = trained_adapters(source)
-    told = {"is_adapter": True, "dtype": "float32", "parameters": sum(value.numel() for value in state.values())}
-    write_adapter(state, source.spec, source.base_name, out, _texts(cfg, source, told))
+    size, base = sum(value.numel() for value in state.values()), source.base_name
+    told = {"is_adapter": True, "dtype": "float32", "parameters": size, "base": base}
+    write_adapter(state, source.spec, base, out, _texts(cfg, source, told))
 
 
 def _texts(cfg: DictConfig, source: Source, told: dict[str, Any]) -> dict[str, str]:

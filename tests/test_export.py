@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 
 from o3v.errors import ConfigError, DataError
 from o3v.models.weights import read_weights
+from o3v.training.export_card import final_files
 from tests import commands, tiny
 from tests.commands import QUIET, SMALL, run_folder
 from tests.test_resume import Stop, stop_after
@@ -128,6 +130,19 @@ def test_the_card_tells_settings_data_and_scores(out, card):
         assert (one["value"], one["low"], one["high"]) == tuple(report[name][key] for key in ("value", "low", "high"))
     total = score["columns"]["reward/total"]
     assert f"| reward/total | {total['value']:.3f} | {total['low']:.3f} to {total['high']:.3f} |" in text
+
+
+def test_the_card_of_a_run_that_is_ending(out, card):
+    """Before its model is written: what an export says later, but for scores, which nobody has yet."""
+    run = shutil.copytree(run_folder(out, "whole"), out / "ending" / run_folder(out, "whole").name)
+    shutil.rmtree(run / "model")
+    (run / "DONE.json").unlink()
+    found = final_files(run)
+    later, record = json.loads((card.parent / "training.json").read_text()), json.loads(found["training.json"])
+    unknown = {"scores": [], "result": {}, "license": "apache-2.0"}
+    assert record | {"license": "apache-2.0"} == later | unknown
+    assert found["training.yaml"] == (card.parent / "training.yaml").read_text()
+    assert found["README.md"].startswith("---\n")
 
 
 def test_what_the_card_says_of_loading_runs(card):

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from o3v.errors import ConfigError, DataError, StorageError
@@ -132,17 +133,25 @@ def write_weights(state: Mapping[str, Tensor], base: Path, folder: Path, setting
         _write_texts(aside, settings.texts)
 
 
-def save_gathered(policy: Policy, state: Mapping[str, Tensor], folder: Path) -> None:
+def save_gathered(
+    policy: Policy,
+    state: Mapping[str, Tensor],
+    folder: Path,
+    sampling: Mapping[str, Any] | None = None,
+    texts: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """As `o3v.models.load.save_policy`, for weights that were put together from the parts of several processes.
 
     Args:
         policy: whose weights, with the folder that it was loaded from.
         state: every weight, adapters apart, under the names of `policy.model`.
         folder: as for `write_weights`.
+        sampling: as for `o3v.models.load.save_policy`.
+        texts: likewise.
     """
     plain = merged_state(state, adapter_scale(policy)) if has_adapter(policy) else state
     dtype = str(policy.model.config.dtype).removeprefix("torch.")
-    write_weights(plain, Path(policy.model.name_or_path), folder, FolderSettings(dtype, _SHARD_GB, None, {}))
+    write_weights(plain, Path(policy.model.name_or_path), folder, FolderSettings(dtype, _SHARD_GB, sampling, texts))
 
 
 def write_adapter(
@@ -190,6 +199,11 @@ def folder_model(base: Path, dtype: str) -> Any:
     from o3v.models.meta import meta_model
 
     return meta_model(AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True), dtype)
+
+
+def parameter_count(folder: Path) -> int:
+    """Parameters of the model of a Hugging Face folder, tied weights once."""
+    return sum(weight.numel() for weight in folder_model(folder, "float32").parameters())
 
 
 def fitting_state(state: Mapping[str, Tensor], model: Any) -> dict[str, Tensor]:

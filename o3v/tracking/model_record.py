@@ -21,7 +21,7 @@ from o3v.tracking.run import RunFolder
 log = logging.getLogger(__name__)
 
 _DATA, _TASK, _TRAIN = "train/data/", "train/data/task/", "train/"
-_SHOWN = ("loss", "reward", "kl", "clip_frac", "grad_norm", "tokens", "target_tokens", "completion_tokens")
+_SHOWN = ("loss", "reward", "kl", "clip_frac", "entropy", "grad_norm", "parse_ok", "completion_length", "target_tokens")
 _PACKAGES = ("torch", "transformers", "lightning", "peft", "deepspeed")
 
 
@@ -133,9 +133,13 @@ def _summary(steps: list[dict[str, Any]]) -> dict[str, float]:
     for values in steps:
         for name, value in values.items():
             short = name.removeprefix(_TRAIN)
-            if name.startswith(_TRAIN) and (short in _SHOWN or short.startswith("reward/")):
+            if name.startswith(_TRAIN) and (short in _SHOWN or _is_reward(short)):
                 found[short] = value
     return found
+
+
+def _is_reward(name: str) -> bool:
+    return name.startswith("reward/") and not name.endswith("_std")
 
 
 def _is_shown(key: str, value: object) -> bool:

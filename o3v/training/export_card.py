@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from o3v.models.weights import parameter_count
 from o3v.tracking.model_card import CARD, RECORD, card_text
 from o3v.tracking.model_record import find_scores, read_record, run_record
-from o3v.training.exporting import CONFIG
+from o3v.training.exporting import CONFIG, ended_run
 
 if TYPE_CHECKING:
     from o3v.training.exporting import Source
@@ -33,6 +34,20 @@ def card_files(source: Source, told: Mapping[str, Any]) -> dict[str, str]:
     return {CARD: card_text(record), RECORD: _json(record), CONFIG: text}
 
 
+def final_files(run: Path) -> dict[str, str]:
+    """The same for a run that has just ended, before its model is written and its result is known.
+
+    Args:
+        run: its folder.
+
+    Raises:
+        ConfigError: there is no configuration, or the folder that the run started from is gone.
+    """
+    source = ended_run(run)
+    told = {"dtype": source.dtype, "parameters": parameter_count(source.base), "finished": True}
+    return card_files(source, told)
+
+
 def _record(source: Source) -> dict[str, Any]:
     """Of the run's folder, else what an earlier export has written into the folder."""
     run, checkpoint = source.checkpoint.run, source.checkpoint
@@ -43,7 +58,6 @@ def _record(source: Source) -> dict[str, Any]:
     is_end = checkpoint.kind == "folder" or (total is not None and done == total)
     return run_record(run, source.config) | {
         "family": _family(source.base),
-        "base": source.base_name,
         "base_model": source.repository,
         "progress": "the end of the run" if is_end else f"after batch {done} of {total}",
         "scores": find_scores(run) if is_end else [],

@@ -90,12 +90,29 @@ def find_source(path: Path, base: Path | None) -> Source:
     return Source(checkpoint, config, spec, _base_of(spec, config, checkpoint.run, base))
 
 
-def plain_weights(source: Source) -> dict[str, Tensor]:
+def ended_run(run: Path) -> Source:
+    """A run's model, which need not be written yet. Raises as `find_source`."""
+    from o3v.models.weights import read_spec
+
+    checkpoint = Checkpoint("folder", run / "model", run)
+    config = _config_of(checkpoint)
+    spec = read_spec(config.get("model") or {})
+    return Source(checkpoint, config, spec, _base_of(spec, config, run, None))
+
+
+def plain_weights(source: Source, dtype: str | None = None) -> dict[str, Tensor]:
     """The state dictionary of a plain model, tied weights once.
+
+    Args:
+        source: what is exported.
+        dtype: of the weights; None leaves them as they are. They are turned into it one after the other, so that the
+            model is not held twice.
 
     Raises:
         DataError: damage, weights that are missing, adapters that are not whole.
     """
+    import torch
+
     from o3v.models.four_bits import whole_weights
     from o3v.models.lora import merged_state
     from o3v.models.weights import fitting_state, folder_model
@@ -104,16 +121,21 @@ def plain_weights(source: Source) -> dict[str, Tensor]:
     state = _completed(whole_weights(read_checkpoint(source.checkpoint)), source)
     if any(".lora_" in name for name in state) and not source.scale:
         raise DataError(f"{source.checkpoint.path}: has adapters, and the run's configuration has model.lora.rank=0")
-    return fitting_state(merged_state(state, source.scale), folder_model(source.base, source.dtype))
+    whole = fitting_state(merged_state(state, source.scale), folder_model(source.base, source.dtype))
+    del state
+    for name in whole if dtype is not None else ():
+        whole[name] = whole[name].detach().to("cpu", getattr(torch, str(dtype)))
+    return whole
 
 
 def export_state(run: Path, folder: Path) -> None:
     """Write the model of a run's newest state, in the type of its preset; `run` is not marked as finished yet."""
     from o3v.models.weights import FolderSettings, write_weights
+    from o3v.training.export_card import final_files
 
     source = find_source(run, None)
-    settings = FolderSettings(source.dtype, SHARD_GB, source.config.get("rollout"), {})
-    write_weights(plain_weights(source), source.base, folder, settings)
+    settings = FolderSettings(source.dtype, SHARD_GB, source.config.get("rollout"), final_files(run))
+    write_weights(plain_weights(source, source.dtype), source.base, folder, settings)
 
 
 def trained_adapters(source: Source) -> dict[str, Tensor]:
