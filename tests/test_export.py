@@ -162,10 +162,20 @@ def test_what_the_card_says_of_loading_runs(card):
 def test_an_exported_folder_is_exported_again_with_its_card(out, card):
     again = export(out, card.parent, "again")
     assert same(again, card.parent)
+    (again / "config.json").write_text(json.dumps({"model_type": "qwen2_5_vl"}))
+    export(out, card.parent, "again", "again=true")
+    assert (again / "config.json").read_text() == (card.parent / "config.json").read_text()
     for file in ("README.md", "training.yaml"):
         assert (again / file).read_text() == (card.parent / file).read_text()
     records = [json.loads((folder / "training.json").read_text()) for folder in (again, card.parent)]
     assert records[0] == records[1]
+
+
+def test_a_record_that_is_none_is_told(out, tmp_path):
+    base = shutil.copytree(out / "base", tmp_path / "base")
+    (base / "training.json").write_text('{"mix": {"source": [1]}}')
+    with pytest.raises(DataError, match=r"base/training\.json: is no record of a model"):
+        export(out, base, "broken")
 
 
 def test_a_plain_folder_of_unknown_origin(out):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from o3v.errors import DataError
 from o3v.models.weights import parameter_count
 from o3v.tracking.model_card import CARD, RECORD, card_text
 from o3v.tracking.model_record import find_scores, read_record, run_record
@@ -25,13 +26,19 @@ def card_files(source: Source, told: Mapping[str, Any]) -> dict[str, str]:
         source: what is exported.
         told: what the export itself adds to the record, see `o3v.tracking.model_card.card_text`; null keeps what an
             earlier export has said.
+
+    Raises:
+        DataError: what an earlier export has left is not what one writes.
     """
     record = _record(source) | {key: value for key, value in told.items() if value is not None}
+    record |= {"config_file": CONFIG} if source.config else {}
+    try:
+        files = {CARD: card_text(record), RECORD: _json(record)}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{source.checkpoint.path / RECORD}: is no record of a model ({error!r})") from error
     if not source.config:
-        return {CARD: card_text(record), RECORD: _json(record)}
-    record["config_file"] = CONFIG
-    text = yaml.safe_dump(dict(source.config), sort_keys=False, allow_unicode=True)
-    return {CARD: card_text(record), RECORD: _json(record), CONFIG: text}
+        return files
+    return files | {CONFIG: yaml.safe_dump(dict(source.config), sort_keys=False, allow_unicode=True)}
 
 
 def final_files(run: Path) -> dict[str, str]:
