@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -22,15 +22,14 @@ from o3v.models.policy import Encoded, Policy
 T = TypeVar("T")
 
 
-def through(policy: Policy, prompts: Encoded | None, function: Callable[[], T], carrier: str = "logprobs") -> T:
+def through(policy: Policy, prompts: Encoded | None, function: Callable[[], T]) -> T:
     """Compute `function()` inside the model's forward, between the hooks that gather and release weights.
 
     Args:
         policy: the model.
-        prompts: whose pass this is; blank passes of the vision tower come before it where fewer media than agreed are
-            in it. Their gradient is zero for every weight.
+        prompts: whose pass this is; where fewer media than agreed are in it, the vision tower sees blank pictures too,
+            between the embedding and the first layer, as it would see others. Their gradient is zero everywhere.
         function: calls whatever parts of the model it wants; gives a frozen dataclass, whose tensors the hooks see.
-        carrier: a field of it, to which the blank passes' zero is added.
 
     Returns:
         What `function` gave.
@@ -38,18 +37,33 @@ def through(policy: Policy, prompts: Encoded | None, function: Callable[[], T], 
     found: list[Any] = []
 
     def forward() -> dict[str, Any]:
-        count = 0 if prompts is None else prompts.blank_passes
-        blank = [blank_vision(policy) for _ in range(count)]
-        found.append(function())
-        outputs = dict(vars(found[0]))
-        for zero in blank:
-            outputs[carrier] = outputs[carrier] + zero.to(outputs[carrier].dtype)
-        return outputs
+        with _blank_passes(policy, 0 if prompts is None else prompts.blank_passes):
+            found.append(function())
+        return dict(vars(found[0]))
 
     with exchanged(policy.model, forward):
         outputs = policy.model()
     result: T = replace(found[0], **outputs)
     return result
+
+
+@contextmanager
+def _blank_passes(policy: Policy, count: int) -> Iterator[None]:
+    """The next embedding of tokens is followed by so many blank passes, whose zero is added to it."""
+    if not count:
+        yield
+        return
+
+    def add(module: Any, arguments: Any, embedded: Tensor) -> Tensor:
+        handle.remove()
+        zeros = [blank_vision(policy) for _ in range(count)]
+        return embedded + torch.stack(zeros).sum().to(embedded.dtype)
+
+    handle = policy.model.get_input_embeddings().register_forward_hook(add)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def blank_vision(policy: Policy) -> Tensor:
@@ -60,9 +74,9 @@ def blank_vision(policy: Policy) -> Tensor:
     pixels = torch.zeros(merge**2, values, device=policy.device)
     grid = torch.tensor([[1, merge, merge]], device=policy.device)
     tower = policy.model.model.visual
-    output = tower(pixels.to(tower.dtype), grid_thw=grid)
-    total = torch.stack([tensor.float().sum() for tensor in _tensors(output)]).sum()
-    return total * 0.0
+    output = tower(pixels.to(tower.dtype), grid_thw=grid, return_dict=True)
+    used = [output.pooler_output, *(getattr(output, "deepstack_features", None) or ())]  # as of a true picture
+    return torch.stack([features.float().sum() for features in used]).sum() * 0.0
 
 
 def blank_prompt(policy: Policy) -> Encoded:
@@ -84,14 +98,3 @@ def exchanged(model: Any, forward: Callable[[], dict[str, Any]]) -> Iterator[Non
         yield
     finally:
         del model.forward
-
-
-def _tensors(output: Any) -> list[Tensor]:
-    """Every tensor of numbers in a module's output."""
-    if isinstance(output, Tensor):
-        return [output] if output.is_floating_point() else []
-    if is_dataclass(output):
-        return [found for entry in fields(output) for found in _tensors(getattr(output, entry.name, None))]
-    if isinstance(output, tuple | list):
-        return [found for part in output for found in _tensors(part)]
-    return []

@@ -16,6 +16,7 @@ from o3v.models.entry import through
 from o3v.models.policy import Encoded
 from o3v.models.prefix import Prefix, join, read_prompts
 from o3v.rollout.sampler import sample_from
+from o3v.sections import in_section
 from o3v.training.learner import Learner, Update
 from o3v.training.peers import ALONE, Peers
 from o3v.training.rl_metrics import rollout_metrics
@@ -108,7 +109,7 @@ def read(learner: Learner, prompts: Encoded) -> list[Prefix]:
     policy = learner.policy
     parts = [prompts.select(part) for part in learner.passes.chunks(list(range(len(prompts.input_ids))))]
     with torch.set_grad_enabled(learner.keeps_graph(len(prompts.input_ids))):
-        return [through(policy, part, partial(read_prompts, policy, part), "hidden") for part in parts]
+        return [through(policy, part, partial(read_prompts, policy, part)) for part in parts]
 
 
 def collect(learner: Learner, batch: Batch, prefix: Prefix | None, progress: float) -> Experience:
@@ -147,6 +148,7 @@ def draw(learner: Learner, batch: Batch, prefix: Prefix | None, prompts: Sequenc
     return learner.engine.sampler.sample(learner.policy, asked, encoded, learner.sampling, chosen)
 
 
+@in_section("rewards")
 def judge(learner: Learner, batch: Batch, rollout: Rollout, progress: float) -> Experience:
     """Texts -> rewards -> advantages."""
     groups = _in_groups(rollout.texts, rollout.group_size)

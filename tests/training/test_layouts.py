@@ -1,0 +1,81 @@
+"""Processes whose prompts differ in kind and number: they must not wait for each other, and learn what one would."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests import tiny
+
+BATCHES = [
+    ["text", "text", "image", "clip"],  # no pictures in the first process
+    ["video", "clip", "text", "text"],  # two kinds of media in the first, none in the second
+    ["clip", "image", "video", "text"],
+    ["gone", "gone", "image", "text"],  # nothing to read in the first
+]
+WHOLE = [kinds for kinds in BATCHES if "gone" not in kinds]
+
+
+def fitted(folder, **job):
+    """Weights and metrics of the first process."""
+    folder.mkdir(parents=True)
+    job |= {"out": str(folder / "weights.safetensors"), "states": str(folder / "states")}
+    (folder / "job.json").write_text(json.dumps(job))
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(tiny.CONF.parent)}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.training.layout_run", str(folder / "job.json")],
+        cwd=tiny.CONF.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return load_file(job["out"]), torch.load(job["out"] + ".metrics", weights_only=True)
+
+
+def difference(one, two) -> float:
+    return max(float((one[name] - two[name]).abs().max()) for name in two)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """(family, objective) -> the fit of one process."""
+    found = {}
+
+    def fit_of(**job):
+        key = json.dumps(job)
+        if key not in found:
+            found[key] = fitted(tmp_path_factory.mktemp("alone") / "run", layout="ddp", processes=1, **job)
+        return found[key]
+
+    return fit_of
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["sft", "gspo"])
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("layout", ["ddp", "fsdp2", "zero2", "zero3"])
+def test_processes_with_other_kinds_of_prompts_stay_in_step(tmp_path, alone, layout, family, objective):
+    """With GSPO text prompts teach nothing, so the processes also differ in passes and updates."""
+    job = {"family": family, "objective": objective, "batches": WHOLE, "old_logprobs": "recompute"}
+    weights, metrics = fitted(tmp_path / "two", layout=layout, processes=2, **job)
+    wanted, recorded = alone(**job)
+    assert len(metrics) == len(WHOLE) and difference(weights, wanted) < 1e-5
+    for step, values in metrics.items():
+        if "grad_norm" in values:
+            assert values["grad_norm"] == pytest.approx(recorded[step]["grad_norm"], rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["sft", "gspo"])
+@pytest.mark.parametrize("layout", ["ddp", "fsdp2", "zero2", "zero3"])
+def test_a_process_that_can_read_nothing_keeps_nobody_waiting(tmp_path, layout, objective):
+    job = {"objective": objective, "batches": BATCHES[2:], "tower": False}
+    weights, metrics = fitted(tmp_path / "two", layout=layout, processes=2, **job)
+    start = tiny.random_policy("qwen2_5_vl", 1.5).model.state_dict()
+    assert len(metrics) == 2 and difference(weights, dict(start)) > 1e-5
