@@ -1,18 +1,21 @@
 """What tests of layouts start in processes of their own: a short fit whose processes see quite different prompts.
 
 `python -m tests.training.layout_run JOB.json`, with `layout`, `processes`, `objective`, `batches` (lists of kinds of
-prompts, over all processes) and `out`, a file for the weights.
+prompts, over all processes) and `out`, a file for the weights. With `counts` the collectives inside of rollouts are
+counted, with `forgets` no weights are gathered for them.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch.distributed.tensor.debug import CommDebugMode
 
 from o3v.data.schedule import Schedule
 from o3v.data.stream import BatchLoader, Example, Read
@@ -83,6 +86,22 @@ class KindReward(LengthReward):
         return super().__call__(completions, row, progress)
 
 
+class Counting:
+    """A layout that counts the collectives inside of its rollouts."""
+
+    def __init__(self, layout, forgets: bool):
+        self.layout, self.forgets, self.counts = layout, forgets, []
+
+    def __getattr__(self, name):
+        return getattr(self.layout, name)
+
+    @contextmanager
+    def gathered(self, module):
+        with nullcontext() if self.forgets else self.layout.gathered(module), CommDebugMode() as seen:
+            yield
+        self.counts.append(seen.get_total_counts())
+
+
 def main() -> None:
     """Fit, and write the weights down."""
     job = json.loads(Path(sys.argv[1]).read_text())
@@ -103,7 +122,7 @@ def main() -> None:
         save_every=100,
     )
     stream = KindStream(policy, job["batches"], settings.rank, settings.world_size)
-    layout = settings.lay_out()
+    layout = Counting(settings.lay_out(), job.get("forgets", False)) if job.get("counts") else settings.lay_out()
     module = GroundingModule(learner, OPTIMIZATION, len(job["batches"]), layout)
     recorder = Recorder()
     fit(module, BatchLoader(stream, policy, 0), settings, Path(job["states"]), [recorder])
@@ -113,6 +132,7 @@ def main() -> None:
         weights = {name: value.detach().clone().contiguous() for name, value in weights.items()}
         save_file(weights, job["out"])
         torch.save(recorder.metrics, job["out"] + ".metrics")
+        Path(job["out"] + ".counts").write_text(json.dumps(getattr(layout, "counts", [])))
 
 
 if __name__ == "__main__":

@@ -79,3 +79,21 @@ def test_a_process_that_can_read_nothing_keeps_nobody_waiting(tmp_path, layout, 
     weights, metrics = fitted(tmp_path / "two", layout=layout, processes=2, **job)
     start = tiny.random_policy("qwen2_5_vl", 1.5).model.state_dict()
     assert len(metrics) == 2 and difference(weights, dict(start)) > 1e-5
+
+
+SAME = [["clip", "clip"]] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["fsdp2", "zero3"])
+def test_a_rollout_asks_nothing_of_other_processes_once_weights_are_gathered(tmp_path, layout):
+    job = {"layout": layout, "processes": 2, "objective": "gspo", "batches": SAME, "counts": True}
+    fitted(tmp_path / "two", **job)
+    assert json.loads((tmp_path / "two" / "weights.safetensors.counts").read_text()) == [0, 0]
+
+
+@pytest.mark.slow
+def test_a_rollout_that_gathers_every_token_is_caught(tmp_path):
+    job = {"layout": "fsdp2", "processes": 2, "objective": "gspo", "batches": SAME, "counts": True, "forgets": True}
+    fitted(tmp_path / "two", **job)
+    assert min(json.loads((tmp_path / "two" / "weights.safetensors.counts").read_text())) > 20
