@@ -33,7 +33,7 @@ def scale(cfg: DictConfig) -> float | None:
 def scale_rows(cfg: DictConfig) -> list[dict[str, Any]]:
     """One row a model and number of devices."""
     from o3v.config import build
-    from o3v.planning.memory import Lengths, PlanCase
+    from o3v.planning.case import Lengths, PlanCase
     from o3v.planning.scale import Rates, scale_row
     from o3v.planning.sizes import read_sizes
 
@@ -45,7 +45,7 @@ def scale_rows(cfg: DictConfig) -> list[dict[str, Any]]:
         sizes = read_sizes(spec, 0)
         for devices in cfg.devices:
             case = PlanCase(
-                spec, cfg.layout, devices, "rl", cfg.kl, cfg.group_size, cfg.prompts, 1, 1, "kept", 1, lengths, True
+                spec, cfg.layout, devices, "rl", cfg.kl, cfg.group_size, cfg.prompts, 1, 1, "kept", 1, lengths, True, 0
             )
             rows.append(scale_row(str(name), case, sizes, rates, cfg.samples))
     return rows

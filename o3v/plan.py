@@ -1,4 +1,4 @@
-"""What a stage will cost before it starts: `python -m o3v.plan experiment=NAME [model=... trainer=... gpus=...]`.
+"""What a stage will cost before it starts: `python -m o3v.plan experiment=NAME [model=... trainer=... cluster=...]`.
 
 No weights and no data are needed. A plan that cannot fit ends with exit code 2 and the nearest change that would.
 """
@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from o3v.cli import command
 
 if TYPE_CHECKING:
-    from o3v.planning.memory import Lengths, PlanCase
+    from o3v.planning.case import Lengths, PlanCase
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,8 @@ def main(cfg: DictConfig) -> float | None:
         console.print(shown, highlight=False)
     limit = cfg.gpu_memory_gib * (1 - cfg.margin)
     if case.on_gpu:
-        check_fits(case, sizes, limit)
+        own = {"layout": "auto", "gpus": None}
+        check_fits(case, sizes, limit, [name for name, usual in own.items() if cfg[name] != usual])
         console.print(f"fits: {memory.peak / 2**30:.1f} of {limit:.1f} GiB, highest in the {memory.moment}")
     if cfg.out is not None:
         from pathlib import Path
@@ -51,18 +52,22 @@ def main(cfg: DictConfig) -> float | None:
 def planned(cfg: DictConfig) -> PlanCase:
     """The step that a configuration describes; imports neither the trainer nor any data's media."""
     from o3v.config import build, resolve
-    from o3v.planning.engines import engine_of, find_engine
-    from o3v.planning.memory import PlanCase
+    from o3v.planning.case import PlanCase
+    from o3v.planning.engines import engine_of, find_engine, plain_name
+    from o3v.training.layouts import check_sharded
     from o3v.training.world import world_size
 
     plain, spec, objective = resolve(cfg), build(cfg, "model"), build(cfg, "objective")
     trainer, rl = plain["trainer"], objective.needs_rollout
-    engine = engine_of(trainer["lightning"]) if cfg.layout == "auto" else cfg.layout
+    devices = world_size(trainer["lightning"]) if cfg.gpus is None else cfg.gpus
+    follows = cfg.layout == "auto"
+    engine = engine_of(trainer["layout"], trainer["lightning"], devices) if follows else plain_name(cfg.layout)
     find_engine(engine)
+    check_sharded(engine, spec.quantization, None)
     return PlanCase(
         spec=spec,
-        engine=engine.removeprefix("deepspeed_"),
-        devices=world_size(trainer["lightning"]) if cfg.gpus is None else cfg.gpus,
+        engine=engine,
+        devices=devices,
         kind="rl" if rl else "sft",
         kl=rl and bool(objective.kl_coef),
         group_size=plain["rollout"]["group_size"] if rl else 1,
@@ -72,7 +77,8 @@ def planned(cfg: DictConfig) -> PlanCase:
         prompt_pass=trainer["prompt_pass"],
         prompts_per_pass=trainer["prompts_per_pass"],
         lengths=_lengths(cfg, plain, "rl" if rl else "sft"),
-        on_gpu=engine != "cpu",
+        on_gpu=trainer["lightning"]["accelerator"] != "cpu" if follows else engine != "cpu",
+        keep_whole=trainer["keep_whole"],
     )
 
 

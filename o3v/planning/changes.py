@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 from o3v.errors import UserError
-from o3v.planning.engines import find_engine
-from o3v.planning.memory import GIB, Lengths, PlanCase, plan_memory
+from o3v.planning.case import PlanCase
+from o3v.planning.engines import PRESETS, find_engine
+from o3v.planning.memory import GIB, plan_memory
 from o3v.planning.sizes import Sizes, language_adapters
 
 _RANK = 16
 _MOST_TOGETHER = 3
 _MOST_DEVICES = 512
+_A_NODE = 8
+_FEWEST = 4
+"""Frames that conf/data takes of the shortest video."""
 
 
 class PlanError(UserError):
@@ -25,7 +29,7 @@ class Change:
     """One change of a plan.
 
     Attributes:
-        words: the override, as on the command line, or what to change.
+        words: overrides, as on the command line of `o3v.plan` and of `o3v.train`.
         case: the changed step.
         sizes: of its model.
     """
@@ -38,8 +42,14 @@ class Change:
 Step = Callable[[PlanCase, Sizes], Change | None]
 
 
-def check_fits(case: PlanCase, sizes: Sizes, limit_gib: float) -> None:
+def check_fits(case: PlanCase, sizes: Sizes, limit_gib: float, given: Collection[str] = ()) -> None:
     """Refuse a step that needs more memory than there is.
+
+    Args:
+        case: the step.
+        sizes: of its model.
+        limit_gib: what there is.
+        given: keys of `o3v.plan` (layout, gpus) that stand above those of a change, where they are used.
 
     Raises:
         PlanError: one sentence with what is needed, what there is, and the nearest change that fits.
@@ -53,11 +63,17 @@ def check_fits(case: PlanCase, sizes: Sizes, limit_gib: float) -> None:
     remedy = "no change that is known here would make it fit"
     if found is not None:
         peak = plan_memory(found.case, found.sizes).peak / GIB
-        remedy = f"the nearest change that fits ({peak:.1f} GiB) is {found.words}"
+        remedy = f"the nearest change that fits ({peak:.1f} GiB) is {found.words}{_without(found, given)}"
     raise PlanError(
         f"this plan needs {memory.peak / GIB:.1f} GiB on each device and {limit_gib:.1f} GiB may be used "
         f"(highest in the {memory.moment}, most of it {largest}, {parts[largest] / GIB:.1f} GiB); {remedy}"
     )
+
+
+def _without(change: Change, given: Collection[str]) -> str:
+    stronger = {"layout": "trainer=", "gpus": "cluster."}
+    names = [f"{name}=" for name in given if stronger[name] in change.words]
+    return f" (without {' and '.join(names)})" if names else ""
 
 
 def nearest_change(case: PlanCase, sizes: Sizes, limit_gib: float) -> Change | None:
@@ -77,7 +93,7 @@ def changes(case: PlanCase) -> list[Step]:
     """What can be changed, smallest first."""
     found: list[Step] = [_one_prompt_a_pass, _checkpointing, _fewer_prompts]
     found += [_fewer_frames(share) for share in (0.75, 0.5, 0.25)]
-    found += [_engine(name) for name in ("zero2", "zero3", "zero3_offload")] if case.on_gpu else []
+    found += [_engine(name) for name in ("zero2", "fsdp2", "zero3", "zero3_offload")] if case.on_gpu else []
     if case.on_gpu:
         found += [_more_devices(times) for times in (2, 4, 8)]
     return [*found, _frozen_tower, _adapters]
@@ -91,7 +107,7 @@ def _apply(chosen: tuple[Step, ...], case: PlanCase, sizes: Sizes) -> Change | N
             return None
         case, sizes = found.case, found.sizes
         words.append(found.words)
-    return Change(" with ".join(words), case, sizes)
+    return Change(" ".join(words), case, sizes)
 
 
 def _one_prompt_a_pass(case: PlanCase, sizes: Sizes) -> Change | None:
@@ -121,8 +137,11 @@ def _fewer_frames(share: float) -> Step:
         if frames < 1 or frames == old.frames:
             return None
         prompt = old.prompt - (old.frames - frames) * (old.prompt // max(old.frames, 1))
-        lengths = Lengths(max(prompt, 1), old.completion, frames, old.frame_tokens, old.source)
-        words = f"data.reader.sampling.max_frames={frames}"
+        lengths = replace(old, prompt=max(prompt, 1), frames=frames)
+        spread = frames - old.key_frames
+        if spread < _FEWEST:
+            return None
+        words = f"data.reader.sampling.max_frames={spread}"
         return Change(words, replace(case, lengths=lengths), sizes)
 
     return step
@@ -130,9 +149,12 @@ def _fewer_frames(share: float) -> Step:
 
 def _engine(name: str) -> Step:
     def step(case: PlanCase, sizes: Sizes) -> Change | None:
+        spreads_weights = find_engine(name).shards_weights
         if name == case.engine or (case.devices == 1 and name != "zero3_offload"):
             return None
-        return Change(f"layout={name} (trainer=deepspeed_{name})", replace(case, engine=name), sizes)
+        if sizes.quantised and spreads_weights:  # `o3v.training.layouts.check_sharded`
+            return None
+        return Change(f"trainer={PRESETS[name]}", replace(case, engine=name), sizes)
 
     return step
 
@@ -141,9 +163,11 @@ def _more_devices(times: int) -> Step:
     def step(case: PlanCase, sizes: Sizes) -> Change | None:
         layout = find_engine(case.engine)
         more = case.devices * times
-        if not (layout.shards_weights or layout.shards_optimizer) or more > _MOST_DEVICES:
+        if not layout.shards_optimizer or more > _MOST_DEVICES or (more > _A_NODE and more % _A_NODE):
             return None
-        return Change(f"gpus={more}", replace(case, devices=more), sizes)
+        nodes = f" cluster.nodes={more // _A_NODE}" if more > _A_NODE else ""
+        words = f"cluster.tasks_per_node={min(more, _A_NODE)}{nodes}"
+        return Change(words, replace(case, devices=more), sizes)
 
     return step
 

@@ -1,17 +1,16 @@
-"""How engines lay a model out over devices, as names: what is sharded, what lies on the host, what copies there are.
+"""What each layout of `o3v.training.layouts` puts where: what is sharded, what lies on the host, what copies there are.
 
-The names are those of conf/trainer; a plan can be made for an engine that has no trainer preset here.
+The names are those of `trainer.layout`, and `cpu` and `gpu` for `ddp` in a single process (a test holds both lists
+together). What DeepSpeed does beyond its paper was read in its source, version 0.19.8.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from o3v.errors import ConfigError
-
-_BUCKETS: Final = 2 * 10**9
-"""Bytes of DeepSpeed's buckets for reducing and gathering: 5e8 numbers each (its defaults), in two bytes."""
 
 
 @dataclass(frozen=True)
@@ -20,36 +19,82 @@ class Engine:
 
     Attributes:
         shards_weights, shards_gradients, shards_optimizer: each device holds its share of them.
-        optimizer_on_host: moments and master weights lie in the host's memory.
-        master_bytes: of a float32 copy that half-precision weights are updated in, per learned parameter; 0 for none.
-        wide_moments: the two moments are float32 whatever the weights are; else of the weights' type.
-        copies_gradients: a second set of gradients in the buckets of the all-reduce.
-        buffers: bytes of communication buffers.
+        on_host: weights, masters, moments and gradients lie in the host's memory, where the optimizer steps.
+        float_weights: weights that learn are kept in float32, and cast for computing.
+        masters: a float32 copy of every weight that learns, beside the weights, whatever their type.
+        float_gradients: gradients are summed over passes and processes in float32.
+        keeps_gradients: their memory is never given back.
+        whole_gradients: copies of gradients that the all-reduce has beside them.
+        buckets: buffers through which gradients are exchanged, see `BUCKET_NUMBERS`.
+        holds_root: what lies outside of layers and blocks stays gathered from a forward to its backward pass.
+        holds_ahead: numbers of weights that may stay gathered beside the layer at work, as they are needed soon.
+        float_exchange: float32 copies of the largest gradient while it is exchanged, where no bucket takes it.
+        update_numbers: weights that are updated together; None for all of a device.
     """
 
     shards_weights: bool = False
     shards_gradients: bool = False
     shards_optimizer: bool = False
-    optimizer_on_host: bool = False
-    master_bytes: int = 0
-    wide_moments: bool = False
-    copies_gradients: bool = False
-    buffers: int = 0
+    on_host: bool = False
+    float_weights: bool = False
+    masters: bool = False
+    float_gradients: bool = False
+    keeps_gradients: bool = False
+    whole_gradients: int = 0
+    buckets: int = 0
+    holds_root: bool = False
+    holds_ahead: int = 0
+    float_exchange: int = 0
+    update_numbers: int | None = None
 
 
-_ZERO: Final = {"shards_gradients": True, "shards_optimizer": True, "wide_moments": True}
+BUCKET_NUMBERS: Final = {True: 10**8, False: 10**6}
+"""On a GPU or not -> float32 numbers of one bucket (`o3v.training.zero.zero_config`)."""
+
+_ZERO2: Final = Engine(
+    shards_gradients=True,
+    shards_optimizer=True,
+    masters=True,
+    float_gradients=True,
+    buckets=2,
+    float_exchange=1,
+)
+_ZERO3: Final = replace(
+    _ZERO2,
+    shards_weights=True,
+    keeps_gradients=True,
+    buckets=1,
+    holds_ahead=10**9,  # stage3_max_reuse_distance, DeepSpeed's default
+    float_exchange=2,
+    update_numbers=10**9,  # sub_group_size, likewise
+)
 
 ENGINES: Final = {
     "cpu": Engine(),
     "gpu": Engine(),
-    "ddp": Engine(copies_gradients=True),
-    "fsdp2": Engine(shards_weights=True, shards_gradients=True, shards_optimizer=True),
-    "zero2": Engine(**_ZERO, master_bytes=4, buffers=_BUCKETS),
-    "zero3": Engine(**_ZERO, shards_weights=True, master_bytes=4, buffers=_BUCKETS),
-    "zero3_offload": Engine(**_ZERO, shards_weights=True, master_bytes=4, buffers=_BUCKETS, optimizer_on_host=True),
+    "ddp": Engine(whole_gradients=1),
+    "fsdp2": Engine(
+        shards_weights=True,
+        shards_gradients=True,
+        shards_optimizer=True,
+        float_weights=True,
+        float_gradients=True,
+        holds_root=True,
+    ),
+    "zero2": _ZERO2,
+    "zero3": _ZERO3,
+    "zero3_offload": replace(_ZERO3, on_host=True),
 }
-"""Name -> layout. cpu, gpu, ddp and fsdp2 train weights as they are (bf16 in, bf16 moments); ZeRO keeps float32
-masters and moments (arXiv:1910.02054, section 5)."""
+"""Name -> layout. cpu, gpu and ddp train weights as they are (bf16 in, bf16 moments); fsdp2 keeps them in float32, ZeRO
+beside float32 masters (arXiv:1910.02054, section 5); both have float32 moments."""
+
+PRESETS: Final = {
+    "fsdp2": "fsdp2",
+    "zero2": "deepspeed_zero2",
+    "zero3": "deepspeed_zero3",
+    "zero3_offload": "deepspeed_zero3_offload",
+}
+"""Name -> file of conf/trainer that trains so on several GPUs."""
 
 
 def find_engine(name: str) -> Engine:
@@ -61,32 +106,29 @@ def find_engine(name: str) -> Engine:
     >>> find_engine("deepspeed_zero3").shards_weights
     True
     """
-    plain = name.removeprefix("deepspeed_")
+    plain = plain_name(name)
     if plain not in ENGINES:
         raise ConfigError(f"layout={name!r} is not known; allowed are {list(ENGINES)}, or auto")
     return ENGINES[plain]
 
 
-def engine_of(lightning: dict[str, object]) -> str:
-    """The engine that a trainer's keywords for Lightning mean.
+def plain_name(name: str) -> str:
+    """A layout's name without the engine's.
 
-    >>> engine_of({"accelerator": "gpu", "strategy": "deepspeed_stage_2"})
-    'zero2'
-    >>> engine_of({"accelerator": "cpu"}), engine_of({"accelerator": "gpu", "devices": 8})
-    ('cpu', 'ddp')
+    >>> plain_name("deepspeed_zero3_offload"), plain_name("ddp")
+    ('zero3_offload', 'ddp')
     """
-    strategy = lightning.get("strategy", "auto")
-    words = (
-        (str(strategy.get("_target_", "")) + str(sorted(strategy.items())))
-        if isinstance(strategy, dict)
-        else str(strategy)
-    )
-    lower = words.lower()
-    if "deepspeed" in lower:
-        stage = 3 if "stage_3" in lower or "('stage', 3)" in lower else 2
-        return f"zero{stage}_offload" if "offload" in lower and stage == 3 else f"zero{stage}"
-    if "fsdp" in lower or "modelparallel" in lower or "model_parallel" in lower:
-        return "fsdp2"
-    if lightning.get("devices", 1) not in (1, "1") or lightning.get("num_nodes", 1) not in (1, "1") or "ddp" in lower:
-        return "ddp"
+    return name.removeprefix("deepspeed_")
+
+
+def engine_of(layout: str, lightning: Mapping[str, Any], processes: int) -> str:
+    """The engine of a trainer: its layout, or the device where a single process has the whole model.
+
+    >>> engine_of("zero3", {"accelerator": "gpu"}, 8), engine_of("ddp", {"accelerator": "gpu"}, 8)
+    ('zero3', 'ddp')
+    >>> engine_of("ddp", {"accelerator": "gpu"}, 1), engine_of("ddp", {"accelerator": "cpu"}, 1)
+    ('gpu', 'cpu')
+    """
+    if layout != "ddp" or processes > 1:
+        return layout
     return "cpu" if lightning.get("accelerator") == "cpu" else "gpu"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from o3v.data.lengths import FRAME_LABEL_TOKENS, LETTERS_A_TOKEN, estimate_tokens, sample_lengths
-from o3v.planning.memory import Lengths
+from o3v.planning.case import Lengths
 from o3v.types import Sample
 from o3v.video.reader import ClipReader
 
@@ -41,7 +41,8 @@ def most_lengths(reader: ClipReader, asked: Asked) -> Lengths:
     keys = asked.key_frames if reader.sampling.insert_key_frames else 0
     frames = min(reader.sampling.max_frames + keys, max(1, reader.max_total_tokens // frame))
     prompt = frames * (frame + FRAME_LABEL_TOKENS) + asked.text_tokens
-    return Lengths(prompt, asked.completion, frames, frame, "the most that data.reader lets through")
+    spread = min(reader.sampling.max_frames, frames)
+    return Lengths(prompt, asked.completion, frames, frame, "the most that data.reader lets through", frames - spread)
 
 
 def largest_lengths(dataset: Any, reader: ClipReader, asked: Asked, folder: str) -> Lengths:
@@ -73,4 +74,6 @@ def _of_sample(sample: Sample, tokens: int, reader: ClipReader, asked: Asked) ->
         frame = max(1, seen // frames - FRAME_LABEL_TOKENS)
     target = math.ceil((len(sample.answer) + len(sample.reasoning)) / LETTERS_A_TOKEN)
     completion = target if asked.kind == "sft" else asked.completion
-    return Lengths(max(1, tokens - target), max(1, completion), frames, frame, f"the largest sample, {sample.id}")
+    keys = len(sample.key_frames) if reader.sampling.insert_key_frames and sample.video_path is not None else 0
+    source = f"the largest sample, {sample.id}"
+    return Lengths(max(1, tokens - target), max(1, completion), frames, frame, source, min(keys, frames - 1))

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from o3v.measure.case import StepCase
-from o3v.planning.memory import Lengths, PlanCase, plan_memory, weight_bytes
+from o3v.planning.case import Lengths, PlanCase
+from o3v.planning.memory import plan_memory
 from o3v.planning.sizes import read_sizes
+from o3v.planning.state import weight_bytes
 from o3v.planning.worker import measure_step
 
 _MIB = 2**20
@@ -78,4 +80,5 @@ def planned_case(case: StepCase, kind: str, frames: int) -> PlanCase:
         prompts_per_pass=None,
         lengths=Lengths(case.prompt, case.completion, frames, side**2, "given"),
         on_gpu=False,
+        keep_whole=0,
     )

@@ -1,7 +1,7 @@
 """Peak memory of a device by part, at the moments of a step when it is highest.
 
     rollout    weights, reference, optimizer, kept prompt graph, keys and values, the sampler's logits
-    backward   weights, reference, optimizer, gradients, activations, head, one layer at work
+    backward   weights, reference, optimizer, gradients, activations, head, one layer at work, gradients on their way
     optimizer  weights, reference, optimizer, gradients, what the update needs meanwhile
 
 docs/memory.md derives the parts and says what they leave out.
@@ -12,13 +12,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from o3v.models.load import ModelSpec
 from o3v.planning.activations import Layer, text_bytes, text_layer, vision_block, vision_bytes
+from o3v.planning.case import PlanCase
 from o3v.planning.engines import find_engine
-from o3v.planning.sizes import NF4_BYTES, Sizes
+from o3v.planning.sizes import Sizes
+from o3v.planning.state import (
+    exchanged_gradients,
+    gathered_weights,
+    held_gradients,
+    held_parts,
+    loading_bytes,
+    update_bytes,
+    weight_bytes,
+)
 
 GIB = 2**30
-_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _FLOAT = 4
 _CHUNK = {False: 2**22, True: 2**27}
 """Logits that exist at one time in the head, on a CPU and on a GPU (`o3v.models.head`)."""
@@ -32,99 +40,18 @@ _SAMPLER_BYTES = 24
 
 
 @dataclass(frozen=True)
-class Lengths:
-    """The largest sample that a step meets.
-
-    Attributes:
-        prompt: P, tokens of the prompt, frames included.
-        completion: L, tokens of a completion (RL) or of the target (SFT).
-        frames: images.
-        frame_tokens: vision tokens of one.
-        source: where these come from, in words.
-    """
-
-    prompt: int
-    completion: int
-    frames: int
-    frame_tokens: int
-    source: str
-
-    def patches(self, merge: int) -> int:
-        """Vision patches of the sample."""
-        return self.frames * self.frame_tokens * merge**2
-
-
-@dataclass(frozen=True)
-class PlanCase:
-    """One planned step.
-
-    Attributes:
-        spec: the model preset.
-        engine: a key of `o3v.planning.engines.ENGINES`.
-        devices: over which the engine shards.
-        kind: sft or rl.
-        kl: the objective has a KL term, so there is a reference.
-        group_size: G, 1 for SFT.
-        prompts: of a device's batch.
-        minibatches: optimizer steps a rollout.
-        updates_per_rollout: passes over a rollout.
-        prompt_pass: kept, split, mask or dense (`o3v.training.learner.PassSettings`).
-        prompts_per_pass: prompts that go through together; None for all of an update's.
-        lengths: of every prompt of the step.
-        on_gpu: the devices are GPUs.
-    """
-
-    spec: ModelSpec
-    engine: str
-    devices: int
-    kind: str
-    kl: bool
-    group_size: int
-    prompts: int
-    minibatches: int
-    updates_per_rollout: int
-    prompt_pass: str
-    prompts_per_pass: int | None
-    lengths: Lengths
-    on_gpu: bool
-
-    @property
-    def bytes_each(self) -> int:
-        """Of a weight."""
-        return _BYTES[self.spec.dtype]
-
-    @property
-    def update_prompts(self) -> int:
-        """Prompts of one optimizer step."""
-        return self.prompts if self.kind == "sft" else -(-self.prompts // min(self.minibatches, self.prompts))
-
-    @property
-    def pass_prompts(self) -> int:
-        """Prompts of one pass; SFT knows no smaller one than its batch."""
-        if self.kind == "sft" or self.prompts_per_pass is None:
-            return self.update_prompts
-        return min(self.prompts_per_pass, self.update_prompts)
-
-    @property
-    def way(self) -> str:
-        """The training pass: `kept` is `split` where a rollout has several updates; SFT is dense."""
-        if self.kind == "sft":
-            return "dense"
-        updates = self.updates_per_rollout * min(self.minibatches, self.prompts)
-        return "split" if self.prompt_pass == "kept" and updates > 1 else self.prompt_pass
-
-
-@dataclass(frozen=True)
 class Memory:
     """Bytes of a device by part, at each moment, and on the host for it.
 
     Attributes:
         moments: moment -> part -> bytes.
         host: bytes of what an engine keeps on the host for one device.
+        loading: bytes on the host in each process while policy and reference are loaded, before they are spread.
     """
 
     moments: Mapping[str, Mapping[str, float]]
     host: float
+    loading: float
 
     @property
     def moment(self) -> str:
@@ -144,69 +71,17 @@ def plan_memory(case: PlanCase, sizes: Sizes) -> Memory:
         case: the step.
         sizes: of the case's model.
     """
-    state, host = _state(case, sizes)
-    gradients = _gradients(case, sizes)
+    state, host = held_parts(case, sizes)
+    gradients = held_gradients(case, sizes)
+    if find_engine(case.engine).keeps_gradients:
+        state["gradients"] = gradients
     moments = {
         "backward": state | _backward(case, sizes, gradients),
-        "optimizer": state | {"gradients": gradients} | {"update": _update(case, sizes, gradients)},
+        "optimizer": state | {"gradients": gradients} | {"update": update_bytes(case, sizes)},
     }
     if case.kind == "rl":
         moments = {"rollout": state | _rollout(case, sizes)} | moments
-    return Memory(moments, host)
-
-
-def _share(case: PlanCase, sharded: bool) -> float:
-    return 1 / case.devices if sharded else 1.0
-
-
-def weight_bytes(case: PlanCase, sizes: Sizes) -> float:
-    """Of the whole model: quantised layers, adapters in float32, the rest as configured."""
-    whole = (sizes.total - sizes.quantised) * case.bytes_each
-    return whole + sizes.quantised * NF4_BYTES + sizes.adapters * _FLOAT
-
-
-def _learned_bytes(case: PlanCase, sizes: Sizes) -> tuple[int, int]:
-    """Parameters that learn, and bytes of one."""
-    return sizes.learned(case.spec.train_vision), _FLOAT if sizes.adapters else case.bytes_each
-
-
-def _state(case: PlanCase, sizes: Sizes) -> tuple[dict[str, float], float]:
-    """What lies on a device throughout, and what lies on the host."""
-    engine = find_engine(case.engine)
-    weights = weight_bytes(case, sizes) * _share(case, engine.shards_weights)
-    learned, each = _learned_bytes(case, sizes)
-    master = engine.master_bytes if each < _FLOAT else 0
-    moments = 2 * (_FLOAT if engine.wide_moments else each)
-    optimizer = learned * (master + moments) * _share(case, engine.shards_optimizer)
-    parts = {"weights": weights, "optimizer": 0.0 if engine.optimizer_on_host else optimizer}
-    if case.kl and case.kind == "rl" and not sizes.adapters:
-        parts["reference"] = weight_bytes(case, sizes)  # outside of the engine: whole on every device
-    if engine.buffers:
-        parts["buffers"] = float(engine.buffers)
-    return parts, optimizer if engine.optimizer_on_host else 0.0
-
-
-def _gradients(case: PlanCase, sizes: Sizes) -> float:
-    engine = find_engine(case.engine)
-    learned, each = _learned_bytes(case, sizes)
-    return learned * each * _share(case, engine.shards_gradients) * (2 if engine.copies_gradients else 1)
-
-
-def _update(case: PlanCase, sizes: Sizes, gradients: float) -> float:
-    """AdamW on a GPU works on all weights at once and holds a root of second moments; on a CPU, on one at a time."""
-    engine = find_engine(case.engine)
-    if engine.optimizer_on_host:
-        return 0.0
-    learned, each = _learned_bytes(case, sizes)
-    one = (max(sizes.embeddings, sizes.head) if not sizes.adapters else 0) * each
-    return learned * each * _share(case, engine.shards_optimizer) if case.on_gpu else 2.0 * one
-
-
-def _gathered(case: PlanCase, sizes: Sizes) -> dict[str, float]:
-    """Weights that an engine gathers for the layer at work and the next one."""
-    if not find_engine(case.engine).shards_weights:
-        return {}
-    return {"gathered": min(2.0 * sizes.largest * case.bytes_each, weight_bytes(case, sizes))}
+    return Memory(moments, host, loading_bytes(case, sizes))
 
 
 def _layer(case: PlanCase, sizes: Sizes) -> Layer:
@@ -288,19 +163,20 @@ def _head_gradient(case: PlanCase, sizes: Sizes) -> float:
 
 
 def _backward(case: PlanCase, sizes: Sizes, gradients: float) -> dict[str, float]:
-    """The highest of its turns: the head's, that of the first layer to go back, that of the last.
+    """The highest of its turns: the head's, that of the first layer to go back, that of the last, the exchange's.
 
     In the first two all activations are there, and gradients only where earlier passes of the update have left some.
     """
     parts = activation_parts(case, sizes)
     head, working = _head(case, sizes), parts.pop("layer at work")
-    passes = -(-case.update_prompts // case.pass_prompts)
-    weight, before = _head_gradient(case, sizes), gradients if passes > 1 else 0.0
+    has_some = case.passes > 1 or find_engine(case.engine).keeps_gradients
+    weight, before = _head_gradient(case, sizes), gradients if has_some else 0.0
     start = parts | {"head": head + weight, "gradients": before}
     between = parts | {"head": weight, "layer at work": working, "gradients": before}
     end = {"gradients": gradients, "layer at work": working}
-    chosen = max((start, end, between), key=lambda found: sum(found.values()))
-    return chosen | _gathered(case, sizes)
+    last = {"gradients": gradients} | exchanged_gradients(case, sizes)
+    chosen = max((start, end, between, last), key=lambda found: sum(found.values()))
+    return chosen | gathered_weights(case, sizes)
 
 
 def _rollout(case: PlanCase, sizes: Sizes) -> dict[str, float]:
@@ -318,5 +194,5 @@ def _rollout(case: PlanCase, sizes: Sizes) -> dict[str, float]:
     if case.way == "kept":
         parts["prompt graph"] = _prompt_bytes(case, sizes, case.prompts, True)
     if find_engine(case.engine).shards_weights:
-        parts["gathered"] = weight_bytes(case, sizes)
+        parts["gathered"] = weight_bytes(case, sizes)  # in the type in which the model computes
     return parts

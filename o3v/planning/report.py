@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from o3v.planning.case import PlanCase
 from o3v.planning.engines import find_engine
-from o3v.planning.memory import GIB, Memory, PlanCase
+from o3v.planning.memory import GIB, Memory
 from o3v.planning.sizes import Sizes
 from o3v.planning.work import exchanged_bytes, step_work
 
@@ -23,6 +24,7 @@ def plan_values(case: PlanCase, sizes: Sizes, memory: Memory) -> dict[str, Any]:
         "peak_gib": memory.peak / GIB,
         "moment": memory.moment,
         "host_gib": memory.host / GIB,
+        "loading_gib": memory.loading / GIB,
         "tflop": {name: work.total / 1e12 for name, work in step_work(case, sizes).items()},
         "exchanged_gib": exchanged_bytes(case, sizes) / GIB,
     }
@@ -56,6 +58,8 @@ def plan_notes(values: dict[str, Any]) -> list[str]:
         lines.append(f"each device sends {values['exchanged_gib']:.1f} GiB a step")
     if values["host_gib"]:
         lines.append(f"{values['host_gib']:.1f} GiB on the host for each device")
+    if values["devices"] > 1:
+        lines.append(f"while loading, each process holds {values['loading_gib']:.1f} GiB on its host")
     if engine.shards_weights and values["step"]["kind"] == "rl":
         lines.append("weights are gathered whole for the rollout")
     return lines

@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from o3v.planning.memory import GIB, PlanCase, plan_memory, weight_bytes
+from o3v.planning.case import PlanCase
+from o3v.planning.memory import GIB, plan_memory
 from o3v.planning.sizes import Sizes
+from o3v.planning.state import weight_bytes
 from o3v.planning.work import exchanged_bytes, pass_work, step_work
 
 

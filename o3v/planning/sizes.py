@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,9 @@ class Sizes:
         head: of the head, 0 where it is the embeddings.
         adapters: of adapters, 0 without.
         quantised: parameters in 4 bits.
-        largest: parameters of the largest layer or embedding, which an engine that shards gathers at a time.
+        layer: of one layer of the language model.
+        rest: of what lies outside of the language model's layers and the tower's blocks.
+        matrices: numbers of a weight -> how many weights have so many.
     """
 
     text: Any
@@ -38,7 +41,23 @@ class Sizes:
     head: int
     adapters: int
     quantised: int
-    largest: int
+    layer: int
+    rest: int
+    matrices: Mapping[int, int]
+
+    @property
+    def largest(self) -> int:
+        """Of the largest layer or embedding."""
+        return max(self.layer, self.embeddings)
+
+    @property
+    def one(self) -> int:
+        """Of the largest single weight."""
+        return max(self.matrices)
+
+    def small(self, most: int) -> int:
+        """Together, of weights with at most so many numbers each."""
+        return sum(size * count for size, count in self.matrices.items() if size <= most)
 
     @property
     def language_parameters(self) -> int:
@@ -60,17 +79,19 @@ def read_sizes(spec: ModelSpec, vocab_size: int) -> Sizes:
     config = meta_config(spec, vocab_size)
     model = meta_model(config, spec.dtype)
     embeddings, head = model.get_input_embeddings().weight, model.lm_head.weight
-    layer = sum(p.numel() for p in model.model.language_model.layers[0].parameters())
+    total, layers = _parameters(model), model.model.language_model.layers
     return Sizes(
         text=config.text_config,
         vision=config.vision_config,
-        total=sum(p.numel() for p in model.parameters()),
-        vision_parameters=sum(p.numel() for p in model.model.visual.parameters()),
+        total=total,
+        vision_parameters=_parameters(model.model.visual),
         embeddings=embeddings.numel(),
         head=0 if head is embeddings else head.numel(),
         adapters=adapter_parameters(model, spec.lora),
         quantised=_linear_parameters(model.model.language_model) if spec.quantization else 0,
-        largest=max(layer, embeddings.numel()),
+        layer=_parameters(layers[0]),
+        rest=total - _parameters(layers) - _parameters(model.model.visual.blocks),
+        matrices=Counter(p.numel() for p in model.parameters()),
     )
 
 
@@ -82,6 +103,10 @@ def language_adapters(text: Any, rank: int, names: Sequence[str]) -> int:
     sums = {"q_proj": wide + q, "k_proj": wide + k, "v_proj": wide + k, "o_proj": q + wide}
     sums |= dict.fromkeys(("gate_proj", "up_proj", "down_proj"), wide + inner)
     return text.num_hidden_layers * rank * sum(sums[name] for name in names if name in sums)
+
+
+def _parameters(module: Any) -> int:
+    return sum(p.numel() for p in module.parameters())
 
 
 def _linear_parameters(model: Any) -> int:

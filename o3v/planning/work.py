@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from o3v.measure.floor import PassWork, Work, language_work, total, vision_work
+from o3v.planning.case import PlanCase
 from o3v.planning.engines import find_engine
-from o3v.planning.memory import PlanCase, weight_bytes
 from o3v.planning.sizes import Sizes
+from o3v.planning.state import gradient_bytes, weight_bytes
 
 
 @dataclass(frozen=True)
@@ -104,11 +105,18 @@ def exchanged_bytes(case: PlanCase, sizes: Sizes) -> float:
     """Bytes that one device sends in a step: gradients reduced, sharded weights gathered.
 
     A ring sends 2 (n - 1) / n of what is all-reduced and (n - 1) / n of what is gathered or reduced and scattered.
-    ZeRO-3 and FSDP2 gather weights for the forward pass, for the backward pass and, in RL, once for the rollout.
+    ZeRO-2 scatters gradients and gathers the updated weights. ZeRO-3 and FSDP2 gather weights for the forward and the
+    backward part of every pass, once for a rollout, and a reference's for every pass; each pass scatters gradients.
     """
     engine, ring = find_engine(case.engine), (case.devices - 1) / case.devices
-    learned = sizes.learned(case.spec.train_vision) * (4 if sizes.adapters else case.bytes_each)
+    weights, gradients = weight_bytes(case, sizes), gradient_bytes(case, sizes)
+    if not engine.shards_gradients:
+        return 2 * ring * gradients
+    rl = case.kind == "rl"
+    updates = case.updates_per_rollout * min(case.minibatches, case.prompts) if rl else 1
+    passes = updates * case.passes
     if not engine.shards_weights:
-        return 2 * ring * learned
-    gathers = 2 + (1 if case.kind == "rl" else 0)
-    return ring * (gathers * weight_bytes(case, sizes) + learned)
+        updated = sizes.learned(case.spec.train_vision) * case.bytes_each
+        return ring * (passes * gradients + updates * updated)
+    gathers = passes * (3 if rl and case.kl else 2) + (1 if rl else 0)
+    return ring * (gathers * weights + passes * gradients)

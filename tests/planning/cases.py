@@ -7,7 +7,7 @@ import yaml
 
 from o3v.models.load import ModelSpec
 from o3v.models.lora import LoraSettings
-from o3v.planning.memory import Lengths, PlanCase
+from o3v.planning.case import Lengths, PlanCase
 from o3v.planning.sizes import read_sizes
 from tests.tiny import CONF
 
@@ -34,7 +34,7 @@ def sizes_of(name):
 
 def sft(name="qwen2_5_vl_7b", **changes):
     spec = preset(name)
-    case = PlanCase(spec, "gpu", 1, "sft", False, 1, 1, 1, 1, "kept", 1, PAPER, True)
+    case = PlanCase(spec, "gpu", 1, "sft", False, 1, 1, 1, 1, "kept", 1, PAPER, True, 100_000)
     return replace(case, **changes)
 
 

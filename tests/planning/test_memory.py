@@ -10,12 +10,17 @@ from o3v.measure.model import frames_prompt, random_tokenizer
 from o3v.models.load import make_policy
 from o3v.models.logprobs import dense_scores, packed_scores
 from o3v.planning import memory as planning
+from o3v.planning import state as planned_state
 from o3v.planning.activations import text_layer
-from o3v.planning.engines import ENGINES, engine_of, find_engine
-from o3v.planning.memory import GIB, Lengths, PlanCase, activation_parts, plan_memory
+from o3v.planning.case import Lengths, PlanCase
+from o3v.planning.engines import BUCKET_NUMBERS, ENGINES, PRESETS, engine_of, find_engine
+from o3v.planning.memory import GIB, activation_parts, plan_memory
 from o3v.planning.sizes import read_sizes
+from o3v.training.layouts import LAYOUTS, SHARDED
+from o3v.training.zero import zero_config
 from tests import tiny
 from tests.planning.cases import preset, rl, sft, sizes_of
+from tests.tiny import CONF
 
 TOTAL_7B = 8_292_166_656
 
@@ -31,23 +36,58 @@ def test_a_full_model_on_one_card_by_hand():
 
 
 def test_zero_by_hand():
-    """arXiv:1910.02054, section 5: 2 + 2 + 12 bytes a parameter, of which ZeRO-2 shards 14 and ZeRO-3 all 16."""
-    for name, share in (("zero2", 2 + 14 / 8), ("zero3", 16 / 8)):
+    """arXiv:1910.02054, section 5: 2 + 2 + 12 bytes a parameter; here gradients are float32, so 2 + 4 + 12.
+
+    ZeRO-2 shards all but the weights, ZeRO-3 the weights too, but for the small ones.
+    """
+    small = sizes_of("qwen2_5_vl_7b").small(100_000)
+    for name, whole, sharded in (("zero2", 2, 16), ("zero3", 0, 18)):
         found = parts(sft(engine=name, devices=8), "optimizer")
         held = found["weights"] + found["gradients"] + found["optimizer"]
-        assert held == pytest.approx(share * TOTAL_7B)
+        kept = 2 * small * 7 / 8 if name == "zero3" else 0
+        assert held == pytest.approx((whole + sharded / 8) * TOTAL_7B + kept)
 
 
-def test_offload_puts_moments_and_masters_on_the_host():
+def test_fsdp2_by_hand():
+    """Float32 weights, gradients and moments in parts; the model is gathered in bf16, once a rollout as a whole."""
+    case = rl(engine="fsdp2", devices=8)
+    found = parts(case, "optimizer")
+    assert [found[part] for part in ("weights", "gradients", "optimizer")] == pytest.approx(
+        [4 * TOTAL_7B / 8, 4 * TOTAL_7B / 8, 8 * TOTAL_7B / 8]
+    )
+    assert parts(case, "rollout")["gathered"] == 2 * TOTAL_7B
+    sizes = sizes_of("qwen2_5_vl_7b")
+    assert parts(case, "backward")["gathered"] == 2 * (sizes.rest + 2 * sizes.layer)
+    assert 2 * sizes.embeddings < sizes.rest < 2.2 * sizes.embeddings  # embeddings, head, merger, patches
+
+
+def test_offload_puts_weights_moments_and_masters_on_the_host():
     memory = plan_memory(sft(engine="zero3_offload", devices=8), sizes_of("qwen2_5_vl_7b"))
-    assert memory.moments["optimizer"]["optimizer"] == 0
-    assert memory.host == pytest.approx(12 * TOTAL_7B / 8)
+    small = 2 * sizes_of("qwen2_5_vl_7b").small(100_000)
+    found = memory.moments["optimizer"]
+    assert found["optimizer"] == found["gradients"] == 0 and found["weights"] == small
+    assert memory.host == pytest.approx((18 * TOTAL_7B - small) / 8)
 
 
-def test_a_reference_is_a_whole_copy_and_adapters_need_none():
-    assert parts(rl(), "rollout")["reference"] == 2 * TOTAL_7B
-    assert "reference" not in parts(rl(kl=False), "rollout")
-    assert "reference" not in parts(rl("qwen2_5_vl_7b_lora"), "rollout", "qwen2_5_vl_7b_lora")
+def test_what_is_small_stays_whole():
+    none, some = (parts(sft(engine="zero3", devices=8, keep_whole=most), "optimizer") for most in (0, 10**7))
+    assert none["weights"] == pytest.approx(2 * TOTAL_7B / 8) and some["weights"] > 1.05 * none["weights"]
+
+
+@pytest.mark.parametrize(("engine", "share"), [("ddp", 1.0), ("zero2", 1.0), ("zero3", 1 / 8), ("fsdp2", 1 / 8)])
+def test_a_reference_is_spread_as_weights_are_and_adapters_need_none(engine, share):
+    where = {"engine": engine, "devices": 8, "keep_whole": 0}
+    root = 2 * sizes_of("qwen2_5_vl_7b").rest if engine == "fsdp2" else 0  # gathered by its first pass, never released
+    assert parts(rl(**where), "rollout")["reference"] == pytest.approx(2 * TOTAL_7B * share + root)
+    assert "reference" not in parts(rl(kl=False, **where), "rollout")
+    assert "reference" not in parts(rl("qwen2_5_vl_7b_lora", **where), "rollout", "qwen2_5_vl_7b_lora")
+
+
+def test_loading_takes_whole_models_in_every_process():
+    ddp, wide = (
+        plan_memory(rl(engine=name, devices=8), sizes_of("qwen2_5_vl_7b")).loading for name in ("ddp", "fsdp2")
+    )
+    assert ddp == 4 * TOTAL_7B and wide == 6 * TOTAL_7B  # policy and reference; fsdp2 widens the policy
 
 
 def test_adapters_alone_have_gradients_and_moments():
@@ -132,7 +172,7 @@ def test_activations_are_what_autograd_keeps(family, dtype, way):
     score = packed_scores if way == "split" else dense_scores
     truth = kept_bytes(policy, lambda: score(policy, encoded, ids, torch.ones_like(ids).bool()).logprobs)
     lengths = Lengths(400, 48, len(prompt.clip.frames), 16, "given")
-    case = PlanCase(spec, "cpu", 1, "rl", False, 4, 1, 1, 1, way, None, lengths, False)
+    case = PlanCase(spec, "cpu", 1, "rl", False, 4, 1, 1, 1, way, None, lengths, False, 0)
     expected = activation_parts(case, read_sizes(spec, 4000))["activations"]
     assert expected == pytest.approx(truth, rel=0.08)
 
@@ -149,20 +189,20 @@ def test_a_token_in_a_layer_by_hand():
 
 
 def test_a_plan_without_optimizer_state_is_caught(monkeypatch):
-    right = planning._state
+    right = planning.held_parts
 
     def wrong(case, sizes):
         state, host = right(case, sizes)
         return state | {"optimizer": 0.0}, host
 
-    monkeypatch.setattr(planning, "_state", wrong)
-    for test in (test_a_full_model_on_one_card_by_hand, test_zero_by_hand):
+    monkeypatch.setattr(planning, "held_parts", wrong)
+    for test in (test_a_full_model_on_one_card_by_hand, test_zero_by_hand, test_fsdp2_by_hand):
         with pytest.raises(AssertionError):
             test()
 
 
 def test_a_plan_that_forgets_sharding_is_caught(monkeypatch):
-    monkeypatch.setattr(planning, "_share", lambda case, sharded: 1.0)
+    monkeypatch.setattr(planned_state, "_share", lambda case, sharded: 1.0)
     for test in (test_zero_by_hand, test_sharding_over_more_devices_never_needs_more):
         with pytest.raises(AssertionError):
             test()
@@ -177,19 +217,44 @@ def test_every_layout_can_be_planned(name):
     assert find_engine(f"deepspeed_{name}") == find_engine(name)
 
 
+def test_layouts_are_those_of_training():
+    assert set(ENGINES) - {"cpu", "gpu"} == set(LAYOUTS)
+    assert {name for name in LAYOUTS if ENGINES[name].shards_weights} == set(SHARDED)
+    assert set(PRESETS) == set(LAYOUTS) - {"ddp"}
+    for layout, name in PRESETS.items():
+        assert f"layout: {layout}\n" in (CONF / "trainer" / f"{name}.yaml").read_text()
+
+
 @pytest.mark.parametrize(
-    ("lightning", "name"),
-    [
-        ({"accelerator": "gpu"}, "gpu"),
-        ({"accelerator": "gpu", "devices": 8}, "ddp"),
-        ({"accelerator": "gpu", "devices": 8, "strategy": {"_target_": "x.ModelParallelStrategy"}}, "fsdp2"),
-        ({"strategy": {"_target_": "x.DeepSpeedStrategy", "stage": 3}}, "zero3"),
-        ({"strategy": {"_target_": "x.DeepSpeedStrategy", "stage": 3, "offload_optimizer": True}}, "zero3_offload"),
-        ({"strategy": "deepspeed_stage_2"}, "zero2"),
-    ],
+    ("stage", "layout", "host"), [(2, "zero2", False), (3, "zero3", False), (3, "zero3_offload", True)]
 )
-def test_the_layout_of_a_trainer(lightning, name):
-    assert engine_of(lightning) == name
+def test_zero_is_planned_as_it_is_configured(stage, layout, host):
+    engine = ENGINES[layout]
+    for device, on_gpu in (("cuda", True), ("cpu", False)):
+        config = zero_config(stage, host, 1.0, "bfloat16", device, 0)
+        zero = config["zero_optimization"]
+        assert zero["reduce_bucket_size"] == BUCKET_NUMBERS[on_gpu]
+        assert config["data_types"]["grad_accum_dtype"] == config["communication_data_type"] == "fp32"
+        assert ("offload_param" in zero and "offload_optimizer" in zero) == engine.on_host
+        assert not {"stage3_max_reuse_distance", "sub_group_size"} & zero.keys()  # DeepSpeed's own, as in `ENGINES`
+
+
+def test_defaults_of_deepspeed_are_those_planned_with():
+    config = pytest.importorskip("deepspeed.runtime.zero.config").DeepSpeedZeroConfig()
+    assert config.max_reuse_distance == ENGINES["zero3"].holds_ahead
+    assert config.sub_group_size == ENGINES["zero3"].update_numbers
+
+
+@pytest.mark.parametrize(
+    ("layout", "accelerator", "processes", "name"),
+    [("ddp", "gpu", 1, "gpu"), ("ddp", "cpu", 1, "cpu"), ("ddp", "cpu", 2, "ddp"), ("zero3", "gpu", 1, "zero3")],
+)
+def test_the_layout_of_a_trainer(layout, accelerator, processes, name):
+    assert engine_of(layout, {"accelerator": accelerator}, processes) == name
+
+
+def test_a_kept_prompt_is_read_again_where_weights_are_released():
+    assert rl(engine="zero2", devices=8).way == "kept" and rl(engine="zero3", devices=8).way == "split"
 
 
 def test_presets_of_the_tests_are_those_of_the_commands():
