@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,8 +66,8 @@ def zero_config(
     """DeepSpeed's configuration; arguments as of `zero_strategy`.
 
     >>> config = zero_config(3, False, 1.0, "bfloat16", "cuda", 0)
-    >>> config["zero_optimization"]["stage"], config["gradient_clipping"], config["bf16"]
-    (3, 1.0, {'enabled': True})
+    >>> config["zero_optimization"]["stage"], config["gradient_clipping"], config["bf16"]["enabled"]
+    (3, 1.0, True)
     """
     zero: dict[str, Any] = {
         "stage": stage,
@@ -88,7 +89,7 @@ def zero_config(
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,  # torch's own: DeepSpeed's is compiled on the spot
         "zero_optimization": zero,
-    } | ({"bf16": {"enabled": True}} if dtype == "bfloat16" else {})
+    } | ({"bf16": {"enabled": True, "check_grad_overflow": True}} if dtype == "bfloat16" else {})
 
 
 class _BatchAsItIs(DeepSpeedPrecision):
@@ -149,7 +150,8 @@ class ZeroStrategy(DeepSpeedStrategy):
         """One backward pass; gradients add up until the last of an update, which clips and steps.
 
         Returns:
-            Norm of the update's gradient before clipping, over all processes; None where the update goes on.
+            Norm of the update's gradient before clipping, over all processes; None where the update goes on. Where a
+            gradient is not finite, infinity: DeepSpeed leaves that update out, in all processes.
         """
         engine: Any = self.deepspeed_engine
         with section("backward"):
@@ -166,8 +168,10 @@ class ZeroStrategy(DeepSpeedStrategy):
         assert self.lightning_module is not None
         self.lightning_module.optimizers().step()  # type: ignore[union-attr]
         _forget_gradients(engine.optimizer)
-        norm = engine.get_global_grad_norm()
-        return float(norm)
+        if not engine.was_step_applied():
+            log.warning("a gradient is not finite: this update is left out")
+            return math.inf
+        return float(engine.get_global_grad_norm())
 
     @contextmanager
     def gathered(self) -> Iterator[None]:

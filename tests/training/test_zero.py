@@ -6,6 +6,7 @@ Every run is a command of its own (`tests.training.zero_run`), with two backward
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -97,6 +98,15 @@ def test_head_of_its_own_and_checkpointing(tmp_path):
 def test_no_step_need_be_like_another(tmp_path, layout):
     """Passes without gradients, several before a backward pass, weights that get no gradient in a part or a step."""
     found, expected = finished(tmp_path, layout, layout=layout, irregular=True), plain(irregular=True)
+    assert farthest(found, expected) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["zero2", "zero3_offload"])
+def test_an_infinite_gradient_of_one_process_is_left_out_by_all(tmp_path, layout):
+    """Its norm is told as infinite, and the updates after it are as if it had never been."""
+    found, expected = finished(tmp_path, layout, layout=layout, explodes_at=2), plain(explodes_at=2)
+    assert [math.isinf(norm) for norm in found["norms"]] == [False, False, True, False, False]
     assert farthest(found, expected) < 1e-5
 
 
