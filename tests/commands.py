@@ -66,7 +66,7 @@ def metrics(folder: Path) -> dict[tuple[int, str], float]:
     for line in (folder / "metrics.jsonl").read_text().splitlines():
         record = json.loads(line)
         for name, value in record["values"].items():
-            if "time/" not in name and "store/" not in name and name != "final/cpu_s":
+            if not any(part in name for part in ("time/", "speed/", "memory/", "store/")) and name != "final/cpu_s":
                 assert (record["step"], name) not in found, "a step was recorded twice"
                 found[record["step"], name] = repr(value)
     return found

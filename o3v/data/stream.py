@@ -8,12 +8,12 @@ is as large as before; else the run goes on at the same sample in batches of the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from o3v.data.captions import Captions
 from o3v.data.order import BatchOrder
@@ -21,6 +21,7 @@ from o3v.data.schedule import Schedule
 from o3v.errors import MediaError
 from o3v.models.family import Family
 from o3v.models.policy import Encoded, Policy
+from o3v.sections import Recorder, Span, recording, section
 from o3v.types import Prompt, Sample
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Batch:
         faults: (sample, error) of samples that could not be decoded; they are not among the examples.
         positions: number of each example among all samples of the run, whatever the number of processes.
         places: number of each example among the batch's samples over all processes; empty: they are all here.
+        spans: what a loader worker did for a batch that is watched.
     """
 
     index: int
@@ -60,6 +62,7 @@ class Batch:
     faults: tuple[tuple[Sample, MediaError], ...]
     positions: tuple[int, ...] = ()
     places: tuple[int, ...] = ()
+    spans: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,17 @@ class Read:
     examples: tuple[Example, ...]
     positions: tuple[int, ...]
     faults: tuple[tuple[Sample, MediaError], ...]
+
+
+class Watch(Protocol):
+    """Somebody who wants to know when batches are asked for, and what they cost."""
+
+    @property
+    def batches(self) -> Collection[int]:
+        """Numbers of the batches whose reading is recorded."""
+
+    def asked(self, index: int) -> None:
+        """The training process asks for a batch."""
 
 
 class Stream(Protocol):
@@ -127,7 +141,8 @@ class SampleStream:
         for place in range(self.rank * part, (self.rank + 1) * part):
             sample = self.samples[drawn[place]]
             try:
-                examples.append((first + place, Example(sample, self.prepare(sample))))
+                with section("decode"):
+                    examples.append((first + place, Example(sample, self.prepare(sample))))
             except MediaError as error:
                 faults.append((sample, error))
         return Read(tuple(e for _, e in examples), tuple(p for p, _ in examples), tuple(faults))
@@ -173,7 +188,8 @@ class CaptionStream:
 
     def read(self, index: int) -> Read:
         """See `Stream`."""
-        prompts = self.captions.prompts(self.seed, index, self.family)
+        with section("decode"):
+            prompts = self.captions.prompts(self.seed, index, self.family)
         return Read(tuple(Example(None, prompt) for prompt in prompts), (index,) * len(prompts), ())
 
     def state(self) -> dict[str, Any]:
@@ -188,15 +204,27 @@ class CaptionStream:
 class _Batches(Dataset[Batch]):
     """Map-style view of a stream that tokenizes; runs in loader workers."""
 
-    def __init__(self, stream: Stream, policy: Policy) -> None:
+    def __init__(self, stream: Stream, policy: Policy, watched: frozenset[int]) -> None:
         self._stream = stream
+        self._watched = watched
         self._text = Policy(None, policy.processor, policy.family)  # workers need no weights
 
     def __len__(self) -> int:
         return self._stream.schedule.batches
 
     def __getitem__(self, index: int) -> Batch:
+        if index not in self._watched or get_worker_info() is None:
+            return self._batch(index)
+        with recording(Recorder()) as recorder:
+            batch = self._batch(index)
+        return replace(batch, spans=tuple(recorder.spans))
+
+    def _batch(self, index: int) -> Batch:
         read = self._stream.read(index)
+        with section("tokenize"):
+            return self._tokenized(index, read)
+
+    def _tokenized(self, index: int, read: Read) -> Batch:
         prompts = [example.prompt for example in read.examples]
         targets = [p.target for p in prompts]
         ids, mask = None, None
@@ -216,11 +244,12 @@ class BatchLoader:
         start: first batch; moved by `go_on`.
     """
 
-    def __init__(self, stream: Stream, policy: Policy, num_workers: int) -> None:
+    def __init__(self, stream: Stream, policy: Policy, num_workers: int, watch: Watch | None = None) -> None:
         self.stream = stream
         self.start = 0
         self._policy = policy
         self._num_workers = num_workers
+        self._watch = watch
 
     def go_on(self, state: Mapping[str, Any], batch: int) -> None:
         """Begin at `batch` of the run that wrote `state`, before it is iterated."""
@@ -233,10 +262,17 @@ class BatchLoader:
     def __iter__(self) -> Iterator[Batch]:
         options: dict[str, Any] = {"persistent_workers": False, "prefetch_factor": 4} if self._num_workers else {}
         loader = DataLoader(
-            _Batches(self.stream, self._policy),
+            _Batches(self.stream, self._policy, frozenset(() if self._watch is None else self._watch.batches)),
             batch_size=None,
             sampler=range(self.start, len(self)),
             num_workers=self._num_workers,
             **options,
         )
-        return iter(loader)
+        return iter(loader) if self._watch is None else self._watched(iter(loader), self._watch)
+
+    def _watched(self, batches: Iterator[Batch], watch: Watch) -> Iterator[Batch]:
+        for index in range(self.start, len(self)):
+            watch.asked(index)
+            with section("batch"):
+                batch = next(batches)
+            yield batch

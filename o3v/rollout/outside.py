@@ -19,6 +19,7 @@ from o3v.models.policy import Encoded, Policy, pad_right
 from o3v.models.weights import save_gathered
 from o3v.rollout.draw import Sampling
 from o3v.rollout.engine import Ask, Drawn, Engine, EngineAway, EngineFault, Reply, Rules, StaleWeights
+from o3v.sections import in_section
 from o3v.types import Prompt, Rollout
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class OutsideEngine:
         """Where the engine is."""
         return self._engine.place
 
+    @in_section("weights to engine")
     def follow(self, policy: Policy, batch: int, state: Mapping[str, Tensor] | None = None) -> None:
         """Bring the weights with which a batch starts, once; adapters are built into them.
 
@@ -83,6 +85,7 @@ class OutsideEngine:
         self._version = version
         self._patiently(self._bring)
 
+    @in_section("decode tokens")
     def sample(
         self, policy: Policy, prompts: Sequence[Prompt], encoded: Encoded, sampling: Sampling, seeds: Sequence[int]
     ) -> Rollout:

@@ -18,6 +18,7 @@ from o3v.errors import ConfigError, DataError, StorageError
 
 NOT_IDENTITY = frozenset(
     {"cluster", "logger", "paths", "hydra", "store", "trainer.lightning.enable_progress_bar", "trainer.num_workers"}
+    | {"trainer.profile", "trainer.peak_tflops"}
     | {"trainer.lightning.devices", "trainer.lightning.num_nodes", "trainer.prompts_per_device"}
     | {"data.lengths_folder"}
     | {"engine.url", "engine.weights_folder", "engine.timeout_s", "engine.patience_s", "engine.pause_s"}

@@ -19,6 +19,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from o3v.models.entry import exchanged
+from o3v.sections import section
 from o3v.training.layouts import step
 from o3v.training.world import world_size
 
@@ -70,7 +71,8 @@ class Fsdp2:
 
     def update(self, module: LightningModule, loss: Tensor, is_last: bool, max_grad_norm: float) -> float:
         """Gradients are scattered after every part: no process ever holds all of them."""
-        module.manual_backward(loss)
+        with section("backward"):
+            module.manual_backward(loss)
         return step(module, max_grad_norm) if is_last else math.nan
 
     def state(self, module: LightningModule) -> Mapping[str, Tensor] | None:

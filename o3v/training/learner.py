@@ -20,6 +20,7 @@ from o3v.models.policy import Encoded, Policy
 from o3v.models.prefix import Prefix
 from o3v.rollout.engines import RolloutEngine
 from o3v.rollout.sampler import Sampling
+from o3v.sections import in_section
 
 Update = Callable[[Tensor, bool], float]
 """(loss, is the last part of this update) -> gradient norm when the optimizer stepped, else nan."""
@@ -107,10 +108,12 @@ class Learner:
         """Whether the prompts' graph is kept from rollout to training: the weights must be the same in both."""
         return self.passes.way == "kept" and self.updates(prompts) == 1
 
+    @in_section("forward")
     def scores(self, prompts: Encoded, ids: Tensor, mask: Tensor) -> TokenScores:
         """Scores [B*G, L] of completions, G consecutive rows a prompt."""
         return self._scores(self.policy, prompts, ids, mask)
 
+    @in_section("forward")
     def kept_scores(self, prefix: Prefix, ids: Tensor, mask: Tensor) -> TokenScores:
         """As `scores`, from prompts whose graph was kept."""
         arguments = (prefix, ids, mask, self.temperature, self.passes.attention_kernel)
@@ -141,6 +144,7 @@ class Learner:
         if self.sampling is not None:
             self.sampling.decoder_on(device)
 
+    @in_section("reference")
     @torch.no_grad()
     def ref_logprobs(self, prompts: Encoded, ids: Tensor, mask: Tensor) -> Tensor | None:
         """Log-probabilities [B*G, L] under the frozen reference; None without one."""
@@ -155,6 +159,7 @@ class Learner:
             return through(policy, prompts, lambda: packed_scores(*arguments, self.passes.attention_kernel))
         return through(policy, prompts, lambda: way(*arguments))
 
+    @in_section("forward")
     def target_scores(self, score: Callable[[Policy], TokenScores], prompts: Encoded) -> TokenScores:
         """Scores under teacher forcing, by a pass of its own that SFT chooses."""
         return through(self.policy, prompts, lambda: score(self.policy))

@@ -16,6 +16,7 @@ from o3v.models.prefix import Prefix
 from o3v.objectives.aggregation import UpdateSize
 from o3v.objectives.output import LossOutput
 from o3v.objectives.ratio_metrics import merged_metrics
+from o3v.sections import in_section
 from o3v.training.learner import Learner, Update
 from o3v.training.peers import Peers
 
@@ -172,6 +173,7 @@ def _update_on(rollout: _Rollout, groups: Sequence[int], agreed_parts: int, upda
     return metrics | _engine_metrics(rollout, [b for members, _ in parts for b in members], old)
 
 
+@in_section("loss")
 def _loss(
     rollout: _Rollout, groups: Sequence[int], prefix: Prefix | None, total: UpdateSize, all_old: Tensor
 ) -> tuple[LossOutput, Tensor]:
