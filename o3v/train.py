@@ -85,10 +85,12 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
     from o3v.training.learner import Learner
     from o3v.training.module import GroundingModule
     from o3v.training.report import Report
+    from o3v.training.rounding import rounding_warnings
     from o3v.training.store_report import StoreReport
 
     objective, settings = build(cfg, "objective"), build(cfg, "trainer")
-    for warning in objective.warnings(settings.prompts_per_device, cfg.rollout.group_size):
+    rounded = rounding_warnings(settings.layout, cfg.model.dtype, cfg.model.lora.rank > 0, cfg.optim.lr)
+    for warning in (*objective.warnings(settings.prompts_per_device, cfg.rollout.group_size), *rounded):
         log.warning(warning)
     rewards = build(cfg, "reward") if objective.needs_rollout else None
     sampling, engine = _drawing(cfg, objective, settings, run)

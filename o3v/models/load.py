@@ -17,6 +17,7 @@ from o3v.models.availability import QUANTIZATIONS, attention_for, check_quantiza
 from o3v.models.family import Family, find_family
 from o3v.models.lora import LoraSettings, add_adapter, has_adapter, merged_weights
 from o3v.models.published import cached_folders, download, find_published
+from o3v.models.saving import without_deepspeed
 
 if TYPE_CHECKING:
     from o3v.models.policy import Policy
@@ -230,7 +231,8 @@ def appearing_folder(target: Path) -> Iterator[Path]:
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        yield aside
+        with without_deepspeed():
+            yield aside
         shutil.rmtree(target, ignore_errors=True)
         aside.rename(target)
     except (OSError, SafetensorError) as error:
