@@ -29,9 +29,10 @@ def sft_step(learner: Learner, batch: Batch, update: Update, peers: Peers = ALON
     passes = 0 if batch.encoded is None else batch.encoded.vision_passes
     updates, passes = peers.most([int(batch.encoded is not None), passes])
     if batch.encoded is None:
-        peers.mean(0.0)
-        if updates:
-            update(learner.blank_loss(passes), True)
+        if updates:  # in the order of calls of who has something to learn from
+            loss = learner.blank_loss(passes)
+            peers.mean(0.0)
+            update(loss, True)
         return {}
     if batch.target_ids is None or batch.target_mask is None:
         names = [e.sample.id for e in batch.examples if e.sample is not None and e.prompt.target is None]

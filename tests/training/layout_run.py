@@ -64,7 +64,7 @@ class KindStream:
             kind, position = self.kinds[index][place], index * len(self.kinds[index]) + place
             row = sample(position)
             if kind == "gone":
-                faults.append((row, MediaError("gone")))
+                faults.append((row, MediaError(Path(kind), "gone")))
                 continue
             positions.append(position)
             row = replace(row, id=f"{kind}-{position}")

@@ -1,5 +1,6 @@
 """The module around a step: learning rate, optimizer, clipping, what a checkpoint holds."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -136,3 +137,14 @@ def test_a_blank_part_has_a_zero_gradient_for_every_weight(fresh_policy):
 def test_a_blank_part_without_a_picture_leaves_the_tower_out(fresh_policy):
     learner_of(fresh_policy).blank_loss(0).backward()
     assert all(p.grad is None for p in fresh_policy.model.model.visual.parameters())
+
+
+def test_an_update_that_is_not_finite_is_left_out_and_told(tmp_path, monkeypatch, caplog):
+    def broken(self, loss, is_last, right=GroundingModule._update):
+        return right(self, loss * (math.inf if self.batches_done == 1 else 1.0), is_last)
+
+    monkeypatch.setattr(GroundingModule, "_update", broken)
+    session = Session(tmp_path, batches=3, save_every=9).fit()
+    assert all(bool(weight.isfinite().all()) for weight in session.weights.values())
+    norms = [session.recorder.metrics[step]["grad_norm"] for step in range(3)]
+    assert [math.isfinite(norm) for norm in norms] == [True, False, True] and "left out" in caplog.text
