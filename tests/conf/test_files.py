@@ -56,6 +56,7 @@ OWN_ROOT = {
     "interval_coverage": "bench_coverage",
     "plan": "bench_plan",
     "scale": "bench_scale",
+    "profile": "train",
 }
 
 
