@@ -85,21 +85,17 @@ class Fsdp2:
 def shard_policy(policy: Policy, mesh: DeviceMesh) -> None:
     """Spread a model's weights over a mesh, in place; frozen ones too.
 
-    Weights that learn become float32. Hooks of the units gather them in the model's number type from now on, so the
-    model is only ever run by `o3v.models.entry.through`.
+    Weights that learn become float32, one unit after the other, so that a process' host never holds all of them twice.
+    Hooks of the units gather them in the model's number type from now on, so the model is only ever run by
+    `o3v.models.entry.through`.
     """
     model = policy.model
-    computing = model.dtype
-    for weight in model.parameters():
-        if weight.requires_grad:
-            weight.data = weight.data.float()
-    settings: dict[str, Any] = {
-        "mesh": mesh,
-        "mp_policy": MixedPrecisionPolicy(computing, torch.float32, cast_forward_inputs=False),
-    }
-    for unit in (*model.model.visual.blocks, *model.model.language_model.layers):
-        fully_shard(unit, **settings)
-    fully_shard(model, **settings)
+    numbers = MixedPrecisionPolicy(model.dtype, torch.float32, cast_forward_inputs=False)
+    for unit in (*model.model.visual.blocks, *model.model.language_model.layers, model):
+        for weight in unit.parameters():
+            if weight.requires_grad and weight.dtype != torch.float32:
+                weight.data = weight.data.float()
+        fully_shard(unit, mesh=mesh, mp_policy=numbers)
 
 
 def _units(model: Any) -> list[FSDPModule]:

@@ -121,15 +121,16 @@ class Learner:
 
     def blank_loss(self, vision_passes: int) -> Tensor:
         """Zero, from all passes of one part of an update, for a process that has fewer parts than others."""
-        prompts, ids, mask = self._blank(vision_passes)
+        prompts, ids, mask = self.blank(vision_passes)
         self.ref_logprobs(prompts, ids, mask)
         return self.scores(prompts, ids, mask).logprobs.sum() * 0.0
 
     def blank_scores(self, vision_passes: int) -> TokenScores:
         """Scores that nobody reads, from a pass that other processes make too."""
-        return self.scores(*self._blank(vision_passes))
+        return self.scores(*self.blank(vision_passes))
 
-    def _blank(self, vision_passes: int) -> tuple[Encoded, Tensor, Tensor]:
+    def blank(self, vision_passes: int) -> tuple[Encoded, Tensor, Tensor]:
+        """A prompt without pictures, a completion of it and its mask, for passes that other processes make too."""
         prompts = replace(blank_prompt(self.policy), agreed_passes=vision_passes)
         return prompts, prompts.input_ids, torch.ones_like(prompts.input_ids, dtype=torch.bool)
 

@@ -30,9 +30,9 @@ def sft_step(learner: Learner, batch: Batch, update: Update, peers: Peers = ALON
     updates, passes = peers.most([int(batch.encoded is not None), passes])
     if batch.encoded is None:
         if updates:  # in the order of calls of who has something to learn from
-            loss = learner.blank_loss(passes)
+            logprobs = _dense(learner, *learner.blank(passes))
             peers.mean(0.0)
-            update(loss, True)
+            update(logprobs.sum() * 0.0, True)
         return {}
     if batch.target_ids is None or batch.target_mask is None:
         names = [e.sample.id for e in batch.examples if e.sample is not None and e.prompt.target is None]
@@ -45,7 +45,7 @@ def sft_step(learner: Learner, batch: Batch, update: Update, peers: Peers = ALON
     if learner.objective.trained_on == "reference":
         logprobs, mask = _score_whole_rows(learner, prompts, *_with_newline(learner, ids, mask))
     else:
-        logprobs = learner.target_scores(lambda policy: dense_scores(policy, prompts, ids, mask), prompts).logprobs
+        logprobs = _dense(learner, prompts, ids, mask)
     output = learner.objective.loss(logprobs, mask)
     tokens = float(output.counted)
     share = tokens / max(peers.mean(tokens), 1.0)
@@ -56,6 +56,11 @@ def sft_step(learner: Learner, batch: Batch, update: Update, peers: Peers = ALON
         "grad_norm": grad_norm,
         "target_tokens": float(mask.sum()),
     }
+
+
+def _dense(learner: Learner, prompts: Encoded, ids: Tensor, mask: Tensor) -> Tensor:
+    """Log-probabilities [B, L] of the targets."""
+    return learner.target_scores(lambda policy: dense_scores(policy, prompts, ids, mask), prompts).logprobs
 
 
 def _with_newline(learner: Learner, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
