@@ -10,8 +10,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from o3v.errors import ConfigError
+from o3v.models.load import load_policy
 from o3v.rollout.engine import Drawn, EngineAway, EngineFault, Reply, Rules, StaleWeights
 from o3v.rollout.outside import check_reply, check_whole, collapsed
 from o3v.rollout.remote import RemoteEngine
@@ -69,6 +71,17 @@ def test_weights_are_brought_once_a_batch_and_written_whole(qwen, tmp_path):
         assert [path.name for path in (tmp_path / "run").iterdir()] == ["weights-1"]
         outside.close()
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_put_together_from_several_processes_are_written_like_others(tmp_path):
+    """The policy's own are then parts; what is brought is what was gathered."""
+    base = load_policy(tiny.spec("qwen2_5_vl"), tiny.saved_policy("qwen2_5_vl", tmp_path / "base"))
+    gathered = {name: value * 1.25 for name, value in base.model.state_dict().items()}
+    with served(PolicyEngine(), tmp_path) as url:
+        outside = opened(url, tmp_path).sampler
+        outside.follow(base, 0, gathered)
+        written = load_file(tmp_path / "run" / "weights-0" / "model.safetensors")
+    assert all(torch.equal(value, gathered[name]) for name, value in written.items()) and written
 
 
 def test_an_engine_that_ignores_new_weights_is_caught(qwen, tmp_path):
