@@ -30,7 +30,9 @@ def main(cfg: DictConfig) -> float | None:
     from o3v.training.fit import fit
     from o3v.training.learner import Learner
     from o3v.training.module import GroundingModule
+    from o3v.training.profile import open_profile
     from o3v.training.report import Report
+    from o3v.training.speed import Speed
 
     run = open_run(cfg.name, resolve(cfg), build(cfg, "logger"), again=cfg.again)
     if run.result is not None:
@@ -41,14 +43,12 @@ def main(cfg: DictConfig) -> float | None:
     learner = Learner(policy, None, SFTObjective(trained_on="assistant"), None, None, cfg.seed, settings.passes())
     stream = CaptionStream(captions, cfg.seed, policy.family, captions.steps)
     module = GroundingModule(learner, build(cfg, "optim"), captions.steps)
-    loader = BatchLoader(stream, policy, settings.num_workers)
-    fit(
-        module,
-        loader,
-        settings,
-        run.states,
-        [Report(run.tracker, FaultLog(run.faults, 0.0, 1), settings.show_every, 0)],
-    )
+    settings.profile.check(captions.steps)
+    profile = open_profile(settings.profile, settings.rank, run.tracker, run.folder, learner)
+    loader = BatchLoader(stream, policy, settings.num_workers, profile)
+    report = Report(run.tracker, FaultLog(run.faults, 0.0, 1), settings.show_every, 0)
+    speed = Speed(run.tracker, learner, settings.peak_tflops)
+    fit(module, loader, settings, run.states, [report, speed, *([] if profile is None else [profile])])
     save_policy(policy, run.model)
     result = caption_scores(policy, captions, count=128)
     run.finish(result)

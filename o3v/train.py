@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from o3v.cli import command
-from o3v.errors import ConfigError
+from o3v.errors import ConfigError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from o3v.runs import Run
     from o3v.training.fit import TrainerSettings
     from o3v.training.learner import Learner
+    from o3v.training.profile import Profile
 
 
 @command(config_name="train", stoppable=True)
@@ -80,10 +81,10 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
     from o3v.data.stream import BatchLoader
     from o3v.reading import clip_reader, store_metrics
     from o3v.replay.files import RolloutFile
-    from o3v.training.boundary import TellProgress
     from o3v.training.fit import fit
     from o3v.training.learner import Learner
     from o3v.training.module import GroundingModule
+    from o3v.training.profile import open_profile
     from o3v.training.report import Report
     from o3v.training.rounding import rounding_warnings
     from o3v.training.store_report import StoreReport
@@ -96,6 +97,7 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
     sampling, engine = _drawing(cfg, objective, settings, run)
     samples, faults = _samples(cfg, run)
     order, grouping = _order(cfg, samples), build(cfg, "data.grouping")
+    settings.profile.check(settings.total_batches(order.epoch_length))
     policy, reference = _load(cfg, objective)
     reader = clip_reader(cfg)
     stream = _stream(cfg, grouping, order, samples, Preparer(reader, policy.family), settings)
@@ -111,16 +113,17 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
     )
     layout = settings.lay_out()
     module = GroundingModule(learner, build(cfg, "optim"), stream.schedule.batches, layout)
-    loader = BatchLoader(stream, policy, settings.num_workers)
+    profile = open_profile(settings.profile, settings.rank, run.tracker, run.folder, learner)
+    loader = BatchLoader(stream, policy, settings.num_workers, profile)
     rollouts = RolloutFile(run.rollouts) if settings.save_rollouts else None
     counts = MixCount(loader)
     report = Report(run.tracker, faults, settings.show_every, settings.show_completions, rollouts, counts)
-    progress = TellProgress(run.folder.path)
     store = StoreReport(run.tracker, lambda: store_metrics(reader))
-    trained = fit(module, loader, settings, run.states, [*_guards(learner, settings), report, store, progress])
+    others = _watchers(run, learner, settings, profile)
+    trained = fit(module, loader, settings, run.states, [*_guards(learner, settings), report, store, *others])
     state = layout.state(module) if trained else None
     if settings.rank == 0:
-        _export(run, policy, state, is_stale=layout.shards_weights and not trained)
+        _export(cfg, run, policy, state, is_stale=layout.shards_weights and not trained)
     return (
         {"model": str(run.model), "batches": module.batches_done, "cpu_s": run.cpu_s()}
         | report.summary()
@@ -128,25 +131,49 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
     )
 
 
-def _export(run: Run, policy: Policy, state: Mapping[str, Tensor] | None, is_stale: bool) -> None:
-    """Write the model of the run's end.
+def _export(cfg: DictConfig, run: Run, policy: Policy, state: Mapping[str, Tensor] | None, is_stale: bool) -> None:
+    """Write the model of the run's end, with its card.
 
     Args:
+        cfg: of the run.
         run: whose model.
         policy: with these weights, but for the following two.
         state: weights that were put together from several processes.
         is_stale: the policy has not got the weights of the run's end, which are in its last state only.
     """
+    from o3v.config import resolve
     from o3v.models.load import save_policy
     from o3v.models.weights import save_gathered
     from o3v.training.exporting import export_state
 
     if is_stale:
         export_state(run.folder.path, run.model)
-    elif state is None:
-        save_policy(policy, run.model)
+        return
+    sampling, texts = resolve(cfg)["rollout"], _card(run)
+    if state is None:
+        save_policy(policy, run.model, sampling, texts)
     else:
-        save_gathered(policy, state, run.model)
+        save_gathered(policy, state, run.model, sampling, texts)
+
+
+def _card(run: Run) -> dict[str, str]:
+    """The model's card and what goes with it; none where it cannot be written, for no run is lost for its card."""
+    from o3v.training.export_card import final_files
+
+    try:
+        return final_files(run.folder.path)
+    except UserError as error:
+        log.warning("the model gets no card (%s); python -m o3v.export writes one", error)
+        return {}
+
+
+def _watchers(run: Run, learner: Learner, settings: TrainerSettings, profile: Profile | None) -> list[Callback]:
+    """What tells how far the run is, how fast, and where its time goes."""
+    from o3v.training.boundary import TellProgress
+    from o3v.training.speed import Speed
+
+    found = [TellProgress(run.folder.path), Speed(run.tracker, learner, settings.peak_tflops)]
+    return [*found, *([] if profile is None else [profile])]
 
 
 def _drawing(
@@ -154,10 +181,13 @@ def _drawing(
 ) -> tuple[Sampling | None, RolloutEngine | None]:
     """How completions are drawn, and what draws them outside of training; None where the policy does, or nobody."""
     from o3v.config import build
+    from o3v.training.layouts import check_sharded, drawing_under
 
     if not objective.needs_rollout:
+        check_sharded(settings.layout, cfg.model.quantization, None)
         return None, None
-    sampling, chosen = build(cfg, "rollout"), build(cfg, "engine")
+    sampling, chosen = drawing_under(settings.layout, build(cfg, "rollout")), build(cfg, "engine")
+    check_sharded(settings.layout, cfg.model.quantization, chosen)
     if chosen is None:
         return sampling, None
     chosen.check(sampling, settings.old_logprobs)

@@ -18,10 +18,11 @@ from o3v.data.stream import BatchLoader
 from o3v.errors import ConfigError
 from o3v.stop import current_stop
 from o3v.training.boundary import Boundary
-from o3v.training.layouts import LAYOUTS, SHARDED, Layout, check_layout
+from o3v.training.layouts import LAYOUTS, Layout, check_layout
 from o3v.training.learner import PassSettings
 from o3v.training.memory import keep_freed_memory
 from o3v.training.module import GroundingModule
+from o3v.training.profile import ProfileSettings
 from o3v.training.state import find_state, is_sharded, read_place
 from o3v.training.world import meet, step_tasks, world_size
 
@@ -54,6 +55,8 @@ class TrainerSettings:
         parity_prompts: prompts on which rollout and training are compared before an RL run, or its continuation,
             learns; 0 compares none.
         parity_tolerance: number type of the computation -> nats, see `o3v.training.parity.check_parity`.
+        profile: steps whose timeline is written.
+        peak_tflops: of one device, 1e12 operations a second, for `speed/mfu`; null takes it from the GPU's name.
     """
 
     layout: str
@@ -74,16 +77,13 @@ class TrainerSettings:
     old_logprobs: str
     parity_prompts: int
     parity_tolerance: Mapping[str, float]
+    profile: ProfileSettings
+    peak_tflops: float | None
 
     def __post_init__(self) -> None:
-        check_layout(self.layout)
-        if self.layout != "ddp" and "strategy" in self.lightning:
-            raise ConfigError(f"trainer.lightning.strategy is set by trainer.layout={self.layout}; leave it out")
-        if self.layout in SHARDED and self.prompt_pass == "kept":
-            raise ConfigError(
-                f"trainer.prompt_pass='kept' keeps a graph from rollout to training, but trainer.layout={self.layout} "
-                "releases the weights between: allowed are split, mask and dense"
-            )
+        check_layout(self.layout, self.prompt_pass, self.lightning)
+        if self.peak_tflops is not None and self.peak_tflops <= 0:
+            raise ConfigError(f"trainer.peak_tflops={self.peak_tflops} must be above 0, or null")
         if self.parity_prompts < 0:
             raise ConfigError(f"trainer.parity_prompts={self.parity_prompts} must be 0 (off) or more")
         for name, value in self.parity_tolerance.items():

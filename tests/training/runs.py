@@ -16,6 +16,7 @@ from o3v.data.stream import BatchLoader, SampleStream
 from o3v.objectives.sft import SFTObjective
 from o3v.training.fit import TrainerSettings, fit
 from o3v.training.module import GroundingModule, Optimization
+from o3v.training.profile import ProfileSettings
 from tests import tiny
 from tests.training.steps import GSPO, learner_of, sample
 
@@ -56,6 +57,33 @@ class Recorder(Callback):
         self.samples[pl_module.batches_done - 1] = [example.sample.id for example in batch.examples]
 
 
+def settings_of(**changes) -> TrainerSettings:
+    """Settings of a short run, with some others."""
+    values = {
+        "layout": "ddp",
+        "keep_whole": 0,
+        "lightning": LIGHTNING,
+        "batches": 7,
+        "epochs": 1.0,
+        "prompts_per_device": 2,
+        "num_workers": 0,
+        "threads": 1,
+        "save_every": 2,
+        "show_every": 100,
+        "show_completions": 0,
+        "save_rollouts": False,
+        "prompt_pass": "kept",
+        "attention_kernel": "split",
+        "prompts_per_pass": None,
+        "old_logprobs": "rollout",
+        "parity_prompts": 0,
+        "parity_tolerance": {},
+        "profile": ProfileSettings((), False),
+        "peak_tflops": None,
+    }
+    return TrainerSettings(**values | changes)
+
+
 @dataclass
 class Session:
     """One start of a run: everything is built anew, as by a new process."""
@@ -84,26 +112,7 @@ class Session:
         self.loader = BatchLoader(stream, policy, self.num_workers)
 
     def fit(self, *callbacks: Callback) -> Session:
-        settings = TrainerSettings(
-            layout="ddp",
-            keep_whole=0,
-            lightning=LIGHTNING,
-            batches=self.batches,
-            epochs=1.0,
-            prompts_per_device=2,
-            num_workers=self.num_workers,
-            threads=1,
-            save_every=self.save_every,
-            show_every=100,
-            show_completions=0,
-            save_rollouts=False,
-            prompt_pass="kept",
-            attention_kernel="split",
-            prompts_per_pass=None,
-            old_logprobs="rollout",
-            parity_prompts=0,
-            parity_tolerance={},
-        )
+        settings = settings_of(batches=self.batches, num_workers=self.num_workers, save_every=self.save_every)
         fit(self.module, self.loader, settings, self.folder, [self.recorder, *callbacks])
         return self
 

@@ -6,6 +6,7 @@ import torch
 from o3v.training import fit as fit_module
 from o3v.training.fit import TrainerSettings
 from o3v.training.module import GroundingModule
+from o3v.training.profile import ProfileSettings
 from tests.training.runs import LIGHTNING, Session, StopAfter, Stopped
 
 
@@ -104,7 +105,14 @@ def test_forgotten_optimizer_state_is_caught(whole, tmp_path, monkeypatch):
 
 
 def settings(**changes):
-    values = {"layout": "ddp", "keep_whole": 0, "lightning": LIGHTNING, "batches": None, "epochs": 1.0, "prompts_per_device": 4}
+    values = {
+        "layout": "ddp",
+        "keep_whole": 0,
+        "lightning": LIGHTNING,
+        "batches": None,
+        "epochs": 1.0,
+        "prompts_per_device": 4,
+    }
     return TrainerSettings(**values | changes, **REST)
 
 
@@ -121,6 +129,8 @@ REST = {
     "old_logprobs": "rollout",
     "parity_prompts": 0,
     "parity_tolerance": {},
+    "profile": ProfileSettings((), False),
+    "peak_tflops": None,
 }
 
 
