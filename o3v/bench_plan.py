@@ -21,11 +21,17 @@ log = logging.getLogger(__name__)
 @command(config_name="bench_plan")
 def plan(cfg: DictConfig) -> float | None:
     """How far the planned peak memory of small steps is from what they hold; returns the largest distance."""
-    from o3v.planning.measured import check_step
+    from o3v.planning.measured import check_layout, check_step
+    from o3v.planning.together import LayoutCase
 
     found: dict[str, Checked] = {}
     for name, sizes in cfg.cases.items():
-        found[str(name)] = check_step(_case(cfg, dict(sizes)), sizes["kind"], cfg.repeats)
+        case, layout = _case(cfg, dict(sizes)), sizes.get("layout")
+        if layout is None:
+            found[str(name)] = check_step(case, sizes["kind"], cfg.repeats)
+        else:
+            together = LayoutCase(case, layout, cfg.processes, cfg.keep_whole)
+            found[str(name)] = check_layout(together, sizes["kind"], cfg.repeats)
         log.info("%s", _line(str(name), found[str(name)]))
     if cfg.out is not None:
         _write(cfg, found)
@@ -45,7 +51,7 @@ def _case(cfg: DictConfig, sizes: dict[str, Any]) -> StepCase:
         vocab_size=cfg.vocab_size,
         prompt=sizes["prompt"],
         sampling=replace(build(cfg, "rollout"), group_size=sizes["rows"]),
-        objective=build(cfg, "objective"),
+        objective=replace(build(cfg, "objective"), kl_coef=sizes.get("kl", 0.0)),
         image_px=cfg.image_px,
         micro_batch=sizes["rows"],
         prompt_pass=sizes["pass"] if rl else "kept",

@@ -48,6 +48,8 @@ class BenchPlanConfig:
     """Root of conf/bench_plan.yaml: plans beside what steps hold."""
 
     cases: dict[str, dict[str, Any]] = MISSING
+    processes: int = MISSING
+    keep_whole: int = MISSING
     completion: int = MISSING
     image_px: int = MISSING
     vocab_size: int = MISSING

@@ -24,6 +24,8 @@ class Engine:
         masters: a float32 copy of every weight that learns, beside the weights, whatever their type.
         float_gradients: gradients are summed over passes and processes in float32.
         keeps_gradients: their memory is never given back.
+        early_gradients: a device's part of a pass' gradients is taken as a whole at the first of them, in the type in
+            which the model computes.
         whole_gradients: copies of gradients that the all-reduce has beside them.
         buckets: buffers through which gradients are exchanged, see `BUCKET_NUMBERS`.
         holds_root: what lies outside of layers and blocks stays gathered from a forward to its backward pass.
@@ -40,6 +42,7 @@ class Engine:
     masters: bool = False
     float_gradients: bool = False
     keeps_gradients: bool = False
+    early_gradients: bool = False
     whole_gradients: int = 0
     buckets: int = 0
     holds_root: bool = False
@@ -56,6 +59,7 @@ _ZERO2: Final = Engine(
     shards_optimizer=True,
     masters=True,
     float_gradients=True,
+    early_gradients=True,
     buckets=2,
     float_exchange=1,
 )
@@ -63,6 +67,7 @@ _ZERO3: Final = replace(
     _ZERO2,
     shards_weights=True,
     keeps_gradients=True,
+    early_gradients=False,
     buckets=1,
     holds_ahead=10**9,  # stage3_max_reuse_distance, DeepSpeed's default
     float_exchange=2,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from o3v.measure.case import StepCase
@@ -11,6 +11,7 @@ from o3v.planning.case import Lengths, PlanCase
 from o3v.planning.memory import plan_memory
 from o3v.planning.sizes import read_sizes
 from o3v.planning.state import weight_bytes
+from o3v.planning.together import LayoutCase, run_together
 from o3v.planning.worker import measure_step
 
 _MIB = 2**20
@@ -22,10 +23,10 @@ class Checked:
 
     Attributes:
         label: its sizes in words.
-        planned_mib: expected peak above the loaded model.
-        measured_mib: peak resident memory of each process above the loaded model.
+        planned_mib: expected peak above the loaded model; under a layout, above nothing.
+        measured_mib: peak resident memory above the same, of each run.
         moment: of the planned peak.
-        parts_mib: part -> expected MiB at that moment, weights left out.
+        parts_mib: part -> expected MiB at that moment; weights left out where they are no part of what is measured.
     """
 
     label: str
@@ -60,8 +61,24 @@ def check_step(case: StepCase, kind: str, repeats: int) -> Checked:
     return Checked(f"{kind}-{case.label}", above, [held.peak_mib for held in found], memory.moment, parts)
 
 
+def check_layout(case: LayoutCase, kind: str, repeats: int) -> Checked:
+    """As `check_step`, in several processes under a layout of training; memory is the first process', weights too.
+
+    Args:
+        case: sizes, model and layout.
+        kind: as for `check_step`; each process has so many rows, or one prompt.
+        repeats: runs.
+    """
+    found = [run_together(case, kind) for _ in range(repeats)]
+    plan = replace(planned_case(case.step, kind, found[0].frames), engine=case.layout, devices=case.processes)
+    memory = plan_memory(replace(plan, keep_whole=case.keep_whole), read_sizes(case.step.spec, case.step.vocab_size))
+    parts = {name: size / _MIB for name, size in memory.moments[memory.moment].items()}
+    label = f"{kind}-{case.layout}-{case.processes}x-{case.step.label}"
+    return Checked(label, memory.peak / _MIB, [held.peak_mib for held in found], memory.moment, parts)
+
+
 def planned_case(case: StepCase, kind: str, frames: int) -> PlanCase:
-    """The plan of a measured step."""
+    """The plan of a measured step, in one process."""
     from o3v.models.family import find_family
 
     side = case.image_px // find_family(case.spec.family).factor

@@ -17,6 +17,7 @@ from o3v.planning.case import PlanCase
 from o3v.planning.engines import find_engine
 from o3v.planning.sizes import Sizes
 from o3v.planning.state import (
+    early_gradients,
     exchanged_gradients,
     gathered_weights,
     held_gradients,
@@ -172,9 +173,10 @@ def _backward(case: PlanCase, sizes: Sizes, gradients: float) -> dict[str, float
     has_some = case.passes > 1 or find_engine(case.engine).keeps_gradients
     weight, before = _head_gradient(case, sizes), gradients if has_some else 0.0
     start = parts | {"head": head + weight, "gradients": before}
-    between = parts | {"head": weight, "layer at work": working, "gradients": before}
-    end = {"gradients": gradients, "layer at work": working}
-    last = {"gradients": gradients} | exchanged_gradients(case, sizes)
+    early = early_gradients(case, sizes)
+    between = parts | {"head": weight, "layer at work": working, "gradients": before, "exchange": early}
+    end = {"gradients": gradients, "layer at work": working, "exchange": early}
+    last = {"gradients": gradients, "exchange": early + exchanged_gradients(case, sizes)}
     chosen = max((start, end, between, last), key=lambda found: sum(found.values()))
     return chosen | gathered_weights(case, sizes)
 

@@ -120,11 +120,18 @@ def gathered_weights(case: PlanCase, sizes: Sizes) -> dict[str, float]:
     return {"gathered": min(float(numbers * case.bytes_each), weight_bytes(case, sizes))}
 
 
-def exchanged_gradients(case: PlanCase, sizes: Sizes) -> dict[str, float]:
+def early_gradients(case: PlanCase, sizes: Sizes) -> float:
+    """What is taken for a pass' gradients when the first of them is there."""
+    engine = find_engine(case.engine)
+    learned, each = _learned_bytes(case, sizes)
+    return learned * each * _share(case, engine.shards_gradients) if engine.early_gradients else 0.0
+
+
+def exchanged_gradients(case: PlanCase, sizes: Sizes) -> float:
     """Whole gradients of embeddings and head, which come last, on their way to the other processes."""
     engine = find_engine(case.engine)
     if sizes.adapters or not engine.float_gradients:
-        return {}
+        return 0.0
     if engine.holds_root:
-        return {"exchange": float(sizes.rest * (case.bytes_each + _FLOAT))}
-    return {"exchange": float(sizes.one * (case.bytes_each + engine.float_exchange * _FLOAT))}
+        return float(sizes.rest * (case.bytes_each + _FLOAT))
+    return float(sizes.one * (case.bytes_each + engine.float_exchange * _FLOAT))

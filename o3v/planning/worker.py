@@ -25,7 +25,7 @@ ARMS = {"sft": "sft", "rl": "shared"}
 """Kind of a step -> the module of `o3v.measure` that runs it."""
 
 _SMALL_PROMPT = 160
-_MMAP_BYTES = "65536"
+MMAP_BYTES = "65536"
 """Blocks from this size on are the system's own, so that a freed one is gone (glibc)."""
 
 
@@ -52,7 +52,7 @@ def measure_step(kind: str, case: StepCase) -> Held:
     Raises:
         ArmError: the process failed.
     """
-    return Held(**run_apart("o3v.planning.worker", kind, case, {"MALLOC_MMAP_THRESHOLD_": _MMAP_BYTES}))
+    return Held(**run_apart("o3v.planning.worker", kind, case, {"MALLOC_MMAP_THRESHOLD_": MMAP_BYTES}))
 
 
 def run_step(kind: str, case: StepCase) -> Held:
@@ -63,7 +63,7 @@ def run_step(kind: str, case: StepCase) -> Held:
 
     torch.set_num_threads(case.threads)
     module = importlib.import_module(f"o3v.measure.{ARMS[kind]}")
-    small = _small(case)
+    small = small_case(case)
     policy = random_policy(small)
     module.run(small, policy, frames_prompt(policy, small.prompt, small.image_px, 0), [_silent(), _silent()])
     policy = random_policy(case)
@@ -74,7 +74,7 @@ def run_step(kind: str, case: StepCase) -> Held:
     return Held(base, peak_memory() - base, len(prompt.clip.frames), patches)
 
 
-def _small(case: StepCase) -> StepCase:
+def small_case(case: StepCase) -> StepCase:
     """The same code on two layers and few tokens."""
     architecture: dict[str, Any] = dict(case.spec.architecture or {})
     architecture["text"] = architecture["text"] | {"num_hidden_layers": 2}

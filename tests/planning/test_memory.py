@@ -69,6 +69,19 @@ def test_offload_puts_weights_moments_and_masters_on_the_host():
     assert memory.host == pytest.approx((18 * TOTAL_7B - small) / 8)
 
 
+def test_gradients_on_their_way_by_hand():
+    """Embeddings and head at the end: bf16 gradients and float32 copies; ZeRO-2 takes its part of the rest at once."""
+    sizes = sizes_of("qwen2_5_vl_7b")
+    cases = {name: sft(engine=name, devices=8) for name in ENGINES}
+    last = {name: planned_state.exchanged_gradients(case, sizes) for name, case in cases.items()}
+    early = {name: planned_state.early_gradients(case, sizes) for name, case in cases.items()}
+    assert last["fsdp2"] == (2 + 4) * sizes.rest and last["ddp"] == 0
+    assert last["zero2"] == (2 + 4) * sizes.one and last["zero3"] == (2 + 8) * sizes.one
+    assert {name for name, size in early.items() if size} == {"zero2"} and early["zero2"] == 2 * TOTAL_7B / 8
+    assert sizes.one == sizes.embeddings == sizes.head
+    assert parts(cases["zero2"], "backward")["exchange"] == last["zero2"] + early["zero2"]
+
+
 def test_what_is_small_stays_whole():
     none, some = (parts(sft(engine="zero3", devices=8, keep_whole=most), "optimizer") for most in (0, 10**7))
     assert none["weights"] == pytest.approx(2 * TOTAL_7B / 8) and some["weights"] > 1.05 * none["weights"]
