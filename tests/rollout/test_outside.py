@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from o3v.errors import ConfigError
 from o3v.models.load import load_policy
 from o3v.rollout.engine import Drawn, EngineAway, EngineFault, Reply, Rules, StaleWeights
