@@ -40,47 +40,46 @@ def learn(
     """
     rollout = _Rollout(learner, prompts, kept, experience, None)
     minibatches = rollout.minibatches()
-    agreed = Agreed.of(peers, rollout.work(minibatches))
+    updates = minibatches * learner.objective.updates_per_rollout
+    agreed = rollout.work(minibatches).agreed(learner, peers)
     rollout = replace(rollout, old=_old_logprobs(rollout, minibatches, agreed))
     sums: dict[str, list[float]] = {}
-    for groups in minibatches * learner.objective.updates_per_rollout:
-        for name, value in _update_on(rollout, groups, agreed.parts, update).items():
+    for groups, parts in zip(updates, agreed.parts, strict=False):
+        for name, value in _update_on(rollout, groups, parts, update).items():
             sums.setdefault(name, []).append(value)
-    blank_updates = agreed.updates - len(minibatches) * learner.objective.updates_per_rollout
-    _join(learner, prompts.agreed_passes, blank_updates, agreed.parts, update)
+    _join(learner, prompts.agreed_passes, agreed.parts[len(updates) :], update)
     means = {name: sum(values) / len(values) for name, values in sums.items()}
     return {"skipped_update": float(not minibatches)} | means
 
 
 def join_updates(learner: Learner, vision_passes: int, update: Update, peers: Peers) -> None:
     """Make the passes of a step that other processes make, without anything to learn from."""
-    agreed = Agreed.of(peers, Agreed(0, 0, 0))
+    agreed = Work(0, ()).agreed(learner, peers)
     _recompute_blank(learner, vision_passes, agreed.recomputed)
-    _join(learner, vision_passes, agreed.updates, agreed.parts, update)
+    _join(learner, vision_passes, agreed.parts, update)
 
 
-class Agreed(NamedTuple):
-    """Passes of a step, the most that any process of the run has.
+class Work(NamedTuple):
+    """Passes of a step.
 
     Attributes:
         recomputed: for old log-probabilities.
-        updates: optimizer steps.
-        parts: passes with gradient of an update.
+        parts: passes with gradient of each update.
     """
 
     recomputed: int
-    updates: int
-    parts: int
+    parts: Sequence[int]
 
-    @classmethod
-    def of(cls, peers: Peers, own: Agreed) -> Agreed:
-        """What the processes agree on."""
-        return cls(*peers.most(own))
+    def agreed(self, learner: Learner, peers: Peers) -> Work:
+        """The most of each that any process of the run has."""
+        updates = learner.objective.updates_per_rollout * learner.objective.minibatches
+        recomputed, *parts = peers.most([self.recomputed, *self.parts, *[0] * (updates - len(self.parts))])
+        return Work(recomputed, [count for count in parts if count])
 
 
-def _join(learner: Learner, vision_passes: int, updates: int, parts: int, update: Update) -> None:
-    """Blank updates, of blank parts."""
-    for _ in range(updates):
+def _join(learner: Learner, vision_passes: int, updates: Sequence[int], update: Update) -> None:
+    """Blank updates, of so many blank parts each."""
+    for parts in updates:
         for part in range(parts):
             update(learner.blank_loss(vision_passes), part + 1 == parts)
 
@@ -108,12 +107,12 @@ class _Rollout:
         parts = split(list(range(len(is_flat))), self.learner.objective.minibatches)
         return [part for part in parts if not all(is_flat[b] for b in part)]
 
-    def work(self, minibatches: Sequence[Sequence[int]]) -> Agreed:
+    def work(self, minibatches: Sequence[Sequence[int]]) -> Work:
         """Passes that this process has to make."""
-        updates = self.learner.objective.updates_per_rollout * len(minibatches)
-        chunks = self.learner.passes.chunks([b for part in minibatches for b in part])
         parts = [len(self.parts(self.teaching(groups))) for groups in minibatches]
-        return Agreed(len(chunks) if self.recomputes(updates) else 0, updates, max(parts, default=0))
+        parts *= self.learner.objective.updates_per_rollout
+        chunks = self.learner.passes.chunks([b for part in minibatches for b in part])
+        return Work(len(chunks) if self.recomputes(len(parts)) else 0, parts)
 
     def recomputes(self, updates: int) -> bool:
         """Whether old log-probabilities take passes of their own; those of an only update are its first values."""
@@ -204,7 +203,7 @@ def _engine_metrics(rollout: _Rollout, groups: Sequence[int], old: Tensor) -> di
     return engine.correction.metrics(old[rows], drawn[rows], counted[rows])
 
 
-def _old_logprobs(rollout: _Rollout, minibatches: Sequence[Sequence[int]], agreed: Agreed) -> Tensor | None:
+def _old_logprobs(rollout: _Rollout, minibatches: Sequence[Sequence[int]], agreed: Work) -> Tensor | None:
     """[B*G, L] log-probabilities under the policy that sampled, by the configured way."""
     learner, sampled = rollout.learner, rollout.experience.rollout.logprobs
     own = rollout.work(minibatches)

@@ -9,8 +9,8 @@ import torch
 from o3v.errors import ConfigError
 from o3v.training.module import GroundingModule, Optimization
 from tests import tiny
-from tests.training.runs import Recorder, Session
-from tests.training.steps import GSPO, learner_of
+from tests.training.runs import OBJECTIVES, Recorder, Session
+from tests.training.steps import GSPO, LengthReward, learner_of
 
 BASE = Optimization(1e-3, [0.9, 0.98], 0.1, 1.0, "cosine", 0.2, 0.1)
 KL = replace(GSPO, kl_coef=0.04)
@@ -115,7 +115,7 @@ def test_a_process_joins_the_updates_that_others_make_more(tmp_path, monkeypatch
         if reduce_op != "max" or not tensor.ndim:  # the progress bar's, and whether to stop
             return tensor
         planned.append(tensor.tolist())
-        return torch.tensor([0, 3, 2]) if len(tensor) == 3 else tensor
+        return torch.tensor([0, 2, 1]) if len(tensor) == 3 else tensor
 
     def counted(self, loss, is_last, right=GroundingModule._update):
         losses.append((float(loss.detach()), is_last))
@@ -123,10 +123,31 @@ def test_a_process_joins_the_updates_that_others_make_more(tmp_path, monkeypatch
 
     monkeypatch.setattr(SingleDeviceStrategy, "reduce", most)
     monkeypatch.setattr(GroundingModule, "_update", counted)
+    monkeypatch.setitem(OBJECTIVES, "gspo", replace(GSPO, minibatches=1, updates_per_rollout=2))
     Session(tmp_path, objective="gspo", batches=1, save_every=9).fit()
-    assert planned == [[1], [0, 2, 1]]  # kinds of media; old log-probabilities, updates, parts of each
-    assert [last for _, last in losses] == [False, True] * 3
-    assert [loss != 0.0 for loss, _ in losses] == [True, False, True, False, False, False]
+    assert planned == [[1], [0, 1, 1]]  # kinds of media; passes for old log-probabilities, parts of each update
+    assert [last for _, last in losses] == [False, True, True]
+    assert [loss != 0.0 for loss, _ in losses] == [True, False, True]
+
+
+def test_a_process_joins_updates_without_any_of_its_own(tmp_path, monkeypatch):
+    from lightning.pytorch.strategies import SingleDeviceStrategy
+
+    losses = []
+
+    def most(self, tensor, *_, reduce_op=None, **__):
+        return torch.tensor([1, 2, 1]) if reduce_op == "max" and tensor.ndim and len(tensor) == 3 else tensor
+
+    def counted(self, loss, is_last, right=GroundingModule._update):
+        losses.append((float(loss.detach()), is_last))
+        return right(self, loss, is_last)
+
+    monkeypatch.setattr(SingleDeviceStrategy, "reduce", most)
+    monkeypatch.setattr(GroundingModule, "_update", counted)
+    session = Session(tmp_path, objective="gspo", batches=1, save_every=9)
+    object.__setattr__(session.module._learner, "rewards", LengthReward(flat=tuple(f"s{n}" for n in range(5))))
+    session.fit()
+    assert losses == [(0.0, False), (0.0, True), (0.0, True)]
 
 
 def test_a_blank_part_has_a_zero_gradient_for_every_weight(fresh_policy):
