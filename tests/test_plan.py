@@ -90,7 +90,7 @@ def test_a_plan_is_there_in_ten_seconds(model, experiment, tmp_path):
     data = [f"paths.data_root={REAL}"] if REAL.is_dir() else []
     arguments = (f"experiment={experiment}", f"model={model}", *card(model), ROOMY, *data)
     arguments += (f"paths.output_dir={tmp_path}",)
-    assert any(cpu_seconds(arguments) < CPU_S for _ in range(2))  # a second try, as the machine may be busy
+    assert any(cpu_seconds(arguments) < CPU_S for _ in range(3))  # tried again where the machine is busy
 
 
 TIGHT = [
