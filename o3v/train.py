@@ -82,6 +82,7 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
     from o3v.reading import clip_reader, store_metrics
     from o3v.replay.files import RolloutFile
     from o3v.training.fit import fit
+    from o3v.training.layouts import COPIES
     from o3v.training.learner import Learner
     from o3v.training.module import GroundingModule
     from o3v.training.profile import open_profile
@@ -123,7 +124,7 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
     trained = fit(module, loader, settings, run.states, [*_guards(learner, settings), report, store, *others])
     state = layout.state(module) if trained else None
     if settings.rank == 0:
-        _export(cfg, run, policy, state, is_stale=layout.shards_weights and not trained)
+        _export(cfg, run, policy, state, is_stale=layout is not COPIES and not trained)
     return (
         {"model": str(run.model), "batches": module.batches_done, "cpu_s": run.cpu_s()}
         | report.summary()
