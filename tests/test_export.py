@@ -24,6 +24,9 @@ COMMON = ("logger=jsonl", *QUIET, *SMALL, *STEPS)
 ADAPTER = ("model.lora.rank=4", "model.lora.alpha=8", "model.lora.target_modules=[q_proj, v_proj, down_proj]")
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     """A finished run with its evaluation, a finished one with adapters, and one that was stopped after two batches."""

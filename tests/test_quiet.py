@@ -27,6 +27,7 @@ def test_help_loads_neither_torch_nor_deepspeed(command):
     assert command in said and not {"deepspeed", "torch"} & imported
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["model.dtype=bfloat16", "model.lora.rank=2"])
 def test_a_run_under_ddp_says_nothing_of_deepspeed(model, tmp_path):
     said, imported = ran("o3v.train", f"paths.output_dir={tmp_path}", model, *SMALL_RUN)

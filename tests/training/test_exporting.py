@@ -32,6 +32,9 @@ JOBS = {
 KINDS = {"fsdp2": "distributed", "zero2": "deepspeed", "zero3": "deepspeed"}
 
 
+pytestmark = pytest.mark.slow
+
+
 def in_own_process(module, told):
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", f"tests.training.{module}", str(told)]
@@ -206,7 +209,6 @@ def test_stretches_are_put_together(processes, tmp_path):
             read_checkpoint(find_checkpoint(folder))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("lora", [False, True])
 @pytest.mark.parametrize("layout", ["zero2", "zero3"])
 def test_two_processes_of_zero(layout, lora, tmp_path):
