@@ -61,8 +61,11 @@ SPREAD = [(layout, family) for layout in ("fsdp2", "zero3") for family in tiny.F
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", ["sft", "gspo"])
-@pytest.mark.parametrize(("layout", "family"), [*SPREAD, ("ddp", FIRST), ("zero2", FIRST)])
+@pytest.mark.parametrize(
+    ("layout", "family", "objective"),
+    [(*pair, "gspo") for pair in (*SPREAD, ("ddp", FIRST), ("zero2", FIRST))]
+    + [(layout, FIRST, "sft") for layout in ("ddp", "fsdp2", "zero2", "zero3")],
+)
 def test_processes_with_other_kinds_of_prompts_stay_in_step(tmp_path, alone, layout, family, objective):
     """With GSPO text prompts teach nothing, so the processes also differ in passes and updates."""
     job = {"family": family, "objective": objective, "batches": WHOLE, "old_logprobs": "recompute"}
