@@ -37,7 +37,7 @@ def test_two_processes_train_one_model(tmp_path, stage):
     assert [recorded[step, "train/prompts"] for step in range(6)] == ["1.0"] * 6
     if stage:
         skipped = {recorded[step, "train/skipped_update"] for step in range(6)}
-        assert skipped == {"0.0", "1.0"}  # else the seed has given both processes the same kinds of rows
+        assert "0.5" in skipped  # else the seed has given both processes the same kinds of rows
     trained, start = load_file(folder / "model" / "model.safetensors"), load_file(base / "model.safetensors")
     assert not all(equal(trained[name], start[name]) for name in start)
     assert sorted(path.name for path in (folder / "states").iterdir()) == ["last.ckpt", "previous.ckpt"]
