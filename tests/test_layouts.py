@@ -99,9 +99,9 @@ def test_two_processes_make_the_run_of_one(tmp_path, base, alone, layout, stage)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layout", ["fsdp2", "zero3"])
-def test_adapters(tmp_path, base, alone, layout):
-    assert_same_run(trained(tmp_path, base, layout, 2, *RL, *LORA), alone("gspo", *LORA))
+def test_adapters(tmp_path, base, alone):
+    """Under ZeRO: tests/training/test_zero.py."""
+    assert_same_run(trained(tmp_path, base, "fsdp2", 2, *RL, *LORA), alone("gspo", *LORA))
 
 
 def begin_again(folder, at_end: bool) -> None:
@@ -115,15 +115,17 @@ def begin_again(folder, at_end: bool) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layout", ["fsdp2", "zero2", "zero3", "zero3_offload"])
-def test_a_run_goes_on_with_as_many_processes_and_with_another_number(tmp_path, base, alone, layout):
+@pytest.mark.parametrize(
+    ("layout", "processes"), [("fsdp2", (2, 1)), ("zero2", (1,)), ("zero3", (2, 1)), ("zero3_offload", ())]
+)
+def test_a_run_goes_on_with_as_many_processes_and_with_another_number(tmp_path, base, alone, layout, processes):
     """The state of batch 3 is gone on from by two processes, then by one; at last only the export is missing."""
     whole, recorded, _ = trained(tmp_path, base, layout, 2, *RL)
     assert_same_run((whole, recorded), alone("gspo"))
     folder = run_folder(tmp_path, "train")
-    for processes in (2, 1):
+    for count in processes:
         begin_again(folder, at_end=False)
-        weights, _, text = trained(tmp_path, base, layout, processes, *RL)
+        weights, _, text = trained(tmp_path, base, layout, count, *RL)
         assert "continuing from" in text and "batch 3 of 5" in text
         assert difference(weights, whole) < 1e-5
         assert {path.name for path in (folder / "states").iterdir()} >= {"last.ckpt", "previous.ckpt"}
