@@ -117,6 +117,8 @@ def in_section(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorator: every call of the function is a `section`."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        """The function, in its section."""
+
         @wraps(function)
         def called(*args: P.args, **kwargs: P.kwargs) -> R:
             recorder = _recorder.get()

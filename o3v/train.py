@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from o3v.runs import Run
     from o3v.training.fit import TrainerSettings
     from o3v.training.learner import Learner
-    from o3v.training.profile import Profile
 
 
 @command(config_name="train", stoppable=True)
@@ -81,6 +80,7 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
     from o3v.data.stream import BatchLoader
     from o3v.reading import clip_reader, store_metrics
     from o3v.replay.files import RolloutFile
+    from o3v.training.boundary import TellProgress
     from o3v.training.fit import fit
     from o3v.training.layouts import COPIES
     from o3v.training.learner import Learner
@@ -91,8 +91,10 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
     from o3v.training.store_report import StoreReport
 
     objective, settings = build(cfg, "objective"), build(cfg, "trainer")
-    rounded = rounding_warnings(settings.layout, cfg.model.dtype, cfg.model.lora.rank > 0, cfg.optim.lr)
-    for warning in (*objective.warnings(settings.prompts_per_device, cfg.rollout.group_size), *rounded):
+    for warning in (
+        *objective.warnings(settings.prompts_per_device, cfg.rollout.group_size),
+        *rounding_warnings(settings.layout, cfg.model.dtype, cfg.model.lora.rank > 0, cfg.optim.lr),
+    ):
         log.warning(warning)
     rewards = build(cfg, "reward") if objective.needs_rollout else None
     sampling, engine = _drawing(cfg, objective, settings, run)
@@ -120,8 +122,8 @@ def train(cfg: DictConfig, run: Run) -> dict[str, Any]:
     counts = MixCount(loader)
     report = Report(run.tracker, faults, settings.show_every, settings.show_completions, rollouts, counts)
     store = StoreReport(run.tracker, lambda: store_metrics(reader))
-    others = _watchers(run, learner, settings, profile)
-    trained = fit(module, loader, settings, run.states, [*_guards(learner, settings), report, store, *others])
+    others = [TellProgress(run.folder.path), *([] if profile is None else [profile])]
+    trained = fit(module, loader, settings, run.states, [*_measures(learner, settings), report, store, *others])
     state = layout.state(module) if trained else None
     if settings.rank == 0:
         _export(cfg, run, policy, state, is_stale=layout is not COPIES and not trained)
@@ -168,15 +170,6 @@ def _card(run: Run) -> dict[str, str]:
         return {}
 
 
-def _watchers(run: Run, learner: Learner, settings: TrainerSettings, profile: Profile | None) -> list[Callback]:
-    """What tells how far the run is, how fast, and where its time goes."""
-    from o3v.training.boundary import TellProgress
-    from o3v.training.speed import Speed
-
-    found = [TellProgress(run.folder.path), Speed(run.tracker, learner, settings.peak_tflops)]
-    return [*found, *([] if profile is None else [profile])]
-
-
 def _drawing(
     cfg: DictConfig, objective: Any, settings: TrainerSettings, run: Run
 ) -> tuple[Sampling | None, RolloutEngine | None]:
@@ -216,17 +209,20 @@ def _load(cfg: DictConfig, objective: Any) -> tuple[Policy, Policy | None]:
     return policy, reference
 
 
-def _guards(learner: Learner, settings: TrainerSettings) -> list[Callback]:
-    """Looks, before an RL run learns, whether rollout and training mean the same policy."""
+def _measures(learner: Learner, settings: TrainerSettings) -> list[Callback]:
+    """What adds to a step's metrics before they are reported; the first looks whether rollout and training agree."""
     from o3v.training.parity import ParityGuard
+    from o3v.training.speed import Speed
 
+    speed = Speed(learner, settings.peak_tflops)
     if not learner.objective.needs_rollout or settings.parity_prompts == 0:
-        return []
+        return [speed]
 
     def score(policy: Policy, prompts: Encoded, ids: Tensor, mask: Tensor) -> Tensor:
+        """As training scores."""
         return replace(learner, policy=policy).scores(prompts, ids, mask).logprobs
 
-    return [ParityGuard(learner, score, settings.parity_prompts, settings.parity_tolerance)]
+    return [ParityGuard(learner, score, settings.parity_prompts, settings.parity_tolerance), speed]
 
 
 def _samples(cfg: DictConfig, run: Run) -> tuple[list[Any], FaultLog]:

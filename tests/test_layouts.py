@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from functools import cache
 
 import pytest
 from safetensors.torch import load_file
@@ -51,14 +50,9 @@ def weights_of(out):
     return load_file(run_folder(out, "train") / "model" / "model.safetensors")
 
 
-@cache
-def base_of(place):
-    return tiny.saved_policy("qwen2_5_vl", place / "base")
-
-
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return base_of(tmp_path_factory.mktemp("layouts"))
+    return tiny.saved_policy("qwen2_5_vl", tmp_path_factory.mktemp("layouts") / "base")
 
 
 @pytest.fixture(scope="module")

@@ -132,6 +132,7 @@ def _fewer_prompts(case: PlanCase, sizes: Sizes) -> Change | None:
 
 def _fewer_frames(share: float) -> Step:
     def step(case: PlanCase, sizes: Sizes) -> Change | None:
+        """Fewer frames of the even spread."""
         old = case.lengths
         frames = int(old.frames * share)
         if frames < 1 or frames == old.frames:
@@ -149,6 +150,7 @@ def _fewer_frames(share: float) -> Step:
 
 def _engine(name: str) -> Step:
     def step(case: PlanCase, sizes: Sizes) -> Change | None:
+        """Another layout."""
         spreads_weights = find_engine(name).shards_weights
         if name == case.engine or (case.devices == 1 and name != "zero3_offload"):
             return None
@@ -161,6 +163,7 @@ def _engine(name: str) -> Step:
 
 def _more_devices(times: int) -> Step:
     def step(case: PlanCase, sizes: Sizes) -> Change | None:
+        """More processes, in whole nodes beyond one."""
         layout = find_engine(case.engine)
         more = case.devices * times
         if not layout.shards_optimizer or more > _MOST_DEVICES or (more > _A_NODE and more % _A_NODE):

@@ -24,6 +24,7 @@ from o3v.measure.case import StepCase
 from o3v.measure.clock import peak_memory, reset_peak_memory
 from o3v.planning.together import LayoutCase
 from o3v.planning.worker import Held, small_case
+from o3v.training.fit import make_trainer
 from o3v.training.layouts import LAYOUTS
 from o3v.training.learner import Learner, PassSettings
 from o3v.training.module import GroundingModule, Optimization
@@ -80,19 +81,8 @@ def _fit(kind: str, case: LayoutCase, policy: Policy, batches: list[Batch], watc
     step = case.step
     layout = LAYOUTS[case.layout](case.keep_whole)
     module = GroundingModule(_learner(kind, step, policy), _optimization(step), len(batches), layout)
-    lightning: dict[str, Any] = {"accelerator": "cpu", "devices": case.processes, "num_nodes": 1}
-    trainer = Trainer(
-        **lightning,
-        strategy=module.strategy(lightning),
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        use_distributed_sampler=False,
-        plugins=[LightningEnvironment()],
-        callbacks=[watch],
-    )
+    lightning = {"accelerator": "cpu", "devices": case.processes, "num_nodes": 1, "enable_progress_bar": False}
+    trainer = make_trainer(module, lightning, [LightningEnvironment()], [watch])
     trainer.fit(module, DataLoader(batches, batch_size=None))  # type: ignore[arg-type]  # a list is a dataset
 
 

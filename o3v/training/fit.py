@@ -155,19 +155,8 @@ def fit(
     module.follow(loader.stream)
     boundary = Boundary(folder, settings.save_every, current_stop())
     meet(folder)
-    keywords = {name: value for name, value in settings.lightning.items() if name != "strategy"}
-    trainer = Trainer(
-        **keywords,
-        strategy=module.strategy(settings.lightning),
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        plugins=_environment(),
-        callbacks=[*callbacks, boundary, *_progress_bar(settings)],
-    )
+    callbacks = [*callbacks, boundary, *_progress_bar(settings)]
+    trainer = make_trainer(module, settings.lightning, _environment(), callbacks)
     if not is_sharded(trainer.strategy):
         trainer.strategy.checkpoint_io = boundary.io
     if state is not None and loader.start == len(loader):
@@ -176,6 +165,31 @@ def fit(
     trainer.fit(module, train_dataloaders=loader, ckpt_path=state, weights_only=True)
     boundary.check_finished(module, len(loader))
     return True
+
+
+def make_trainer(
+    module: GroundingModule, lightning: Mapping[str, Any], plugins: list[Any], callbacks: list[Callback]
+) -> Trainer:
+    """Lightning's trainer under the module's layout; batches, states and metrics are this project's own.
+
+    Args:
+        module: what it will train.
+        lightning: other keywords of the trainer.
+        plugins: how processes find each other, where that is not Lightning's own choice.
+        callbacks: in the order in which they are called.
+    """
+    return Trainer(
+        **{name: value for name, value in lightning.items() if name != "strategy"},
+        strategy=module.strategy(lightning),
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        plugins=plugins,
+        callbacks=callbacks,
+    )
 
 
 def _restore(trainer: Trainer, module: GroundingModule, state: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 class Fsdp2:
     """See `o3v.training.layouts.Layout`."""
-
-    shards_weights: Final = True
 
     def strategy(self, lightning: Mapping[str, Any], max_grad_norm: float, dtype: str) -> ModelParallelStrategy:
         """Parts over all processes; a state is a folder to which each of them writes its parts."""

@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 class Layout(Protocol):
     """One way of laying a model out over processes."""
 
-    @property
-    def shards_weights(self) -> bool:
-        """No process has all weights, but for the time of a pass."""
-        ...
-
     def strategy(self, lightning: Mapping[str, Any], max_grad_norm: float, dtype: str) -> Strategy | str:
         """What Lightning's trainer is given.
 
@@ -66,8 +61,6 @@ class Layout(Protocol):
 
 class Copies:
     """Every process has the whole model; gradients are averaged (DDP). One process is just itself."""
-
-    shards_weights: Final = False
 
     def strategy(self, lightning: Mapping[str, Any], max_grad_norm: float, dtype: str) -> Strategy | str:
         """Lightning's own choice, unless one is configured."""

@@ -41,8 +41,10 @@ def learn(
     rollout = _Rollout(learner, prompts, kept, experience, None)
     minibatches = rollout.minibatches()
     updates = minibatches * learner.objective.updates_per_rollout
-    agreed = rollout.work(minibatches).agreed(learner, peers)
-    rollout = replace(rollout, old=_old_logprobs(rollout, minibatches, agreed))
+    own = rollout.work(minibatches)
+    agreed = own.agreed(learner, peers)
+    rollout = replace(rollout, old=_old_logprobs(rollout, minibatches, own.recomputed))
+    _recompute_blank(learner, prompts.agreed_passes, agreed.recomputed - own.recomputed)
     sums: dict[str, list[float]] = {}
     for groups, parts in zip(updates, agreed.parts, strict=False):
         for name, value in _update_on(rollout, groups, parts, update).items():
@@ -203,19 +205,19 @@ def _engine_metrics(rollout: _Rollout, groups: Sequence[int], old: Tensor) -> di
     return engine.correction.metrics(old[rows], drawn[rows], counted[rows])
 
 
-def _old_logprobs(rollout: _Rollout, minibatches: Sequence[Sequence[int]], agreed: Work) -> Tensor | None:
+def _old_logprobs(rollout: _Rollout, minibatches: Sequence[Sequence[int]], passes: int) -> Tensor | None:
     """[B*G, L] log-probabilities under the policy that sampled, by the configured way."""
     learner, sampled = rollout.learner, rollout.experience.rollout.logprobs
-    own = rollout.work(minibatches)
     if learner.passes.old_logprobs == "rollout":
         return sampled
+    if not passes:
+        return None
     old = torch.zeros_like(sampled)
     with torch.no_grad():
-        for part in learner.passes.chunks([b for groups in minibatches for b in groups])[: own.recomputed]:
+        for part in learner.passes.chunks([b for groups in minibatches for b in groups]):
             rows, ids, _ = rollout.completions(part)
             old[rows, : ids.shape[1]] = rollout.scores(part, None).logprobs
-    _recompute_blank(learner, rollout.prompts.agreed_passes, agreed.recomputed - own.recomputed)
-    return old if own.recomputed else None
+    return old
 
 
 def split(items: list[int], parts: int) -> list[list[int]]:

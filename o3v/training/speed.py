@@ -15,7 +15,6 @@ from lightning import Callback, LightningModule, Trainer
 
 from o3v.data.stream import Batch
 from o3v.sections import in_section
-from o3v.tracking.tracker import Tracker
 from o3v.training.learner import Learner
 from o3v.training.module import GroundingModule
 from o3v.training.peak import peak_tflops
@@ -25,16 +24,16 @@ _MIB = 2**20
 
 
 class Speed(Callback):
-    """Logs what a step worked through and how long it took, everything between two steps included.
+    """Adds to a step's metrics what it worked through and how long it took, everything between two steps included.
+
+    Must come before the callback that reports them.
 
     Args:
-        tracker: is told.
         learner: what the step does; its model says what an operation costs.
         peak_tflops: of one device, 1e12 operations a second; None takes it from the device's name.
     """
 
-    def __init__(self, tracker: Tracker, learner: Learner, peak_tflops: float | None) -> None:
-        self._tracker = tracker
+    def __init__(self, learner: Learner, peak_tflops: float | None) -> None:
         self._learner = learner
         self._peak_tflops = peak_tflops
         self._since_s = 0.0
@@ -50,24 +49,25 @@ class Speed(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Logs the step that ends here; the next begins."""
+        """Measures the step that ends here; the next begins."""
         assert isinstance(pl_module, GroundingModule)
         now_s = time.perf_counter()
         period_s, self._since_s = now_s - self._since_s, now_s
         if not trainer.is_global_zero:
             return
-        numbers = self._numbers(batch, pl_module, period_s) | memory(pl_module.device)
+        pl_module.step_metrics |= self._numbers(batch, pl_module, period_s) | memory(pl_module.device)
         _forget_peak(pl_module.device)
-        self._tracker.metrics({f"train/{name}": value for name, value in numbers.items()}, pl_module.batches_done - 1)
 
     def _numbers(self, batch: Batch, module: GroundingModule, period_s: float) -> dict[str, float]:
-        groups = groups_of(batch, module.experience)
+        rl = self._learner.objective.needs_rollout
+        is_lost = rl and module.experience is None  # an outside engine has failed; all processes are about to stop
+        groups = () if is_lost else groups_of(batch, module.experience)
         how = how_of(self._learner, groups)
         tokens = train_tokens(groups, how)
         tflop = model_work(self._learner.policy.model.config, groups, how).total / 1e12
         numbers = {"work/tokens": float(tokens), "work/model_tflop": tflop}
         numbers |= {"speed/period_s": period_s, "speed/tokens_per_s": tokens / period_s}
-        if self._learner.objective.needs_rollout:
+        if rl:
             drawn = drawn_tokens(groups)
             numbers |= {"work/drawn_tokens": float(drawn), "speed/drawn_tokens_per_s": drawn / period_s}
         return numbers | ({} if self._peak_tflops is None else {"speed/mfu": tflop / period_s / self._peak_tflops})

@@ -32,11 +32,6 @@ class Zero:
     offload: bool
     keep_whole: int
 
-    @property
-    def shards_weights(self) -> bool:
-        """Stage 3 does."""
-        return self.stage == 3
-
     def strategy(self, lightning: Mapping[str, Any], max_grad_norm: float, dtype: str) -> ZeroStrategy:
         """Lightning's DeepSpeed strategy, on a GPU or a CPU."""
         device = "cpu" if lightning.get("accelerator") == "cpu" else "cuda"

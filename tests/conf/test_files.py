@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from hydra import initialize_config_dir
+from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 
 from o3v.cli import conf_folder
@@ -158,8 +159,8 @@ def make(node: Any) -> None:
     """Make the objects of a group; a data set that is not on this machine may say so."""
     try:
         instantiate(node, _convert_="all")
-    except Exception as error:
-        if not isinstance(error.__cause__ or error, DataError):
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, DataError):
             raise
 
 

@@ -106,6 +106,7 @@ def main() -> None:
     """Fit, and write the weights down."""
     job = json.loads(Path(sys.argv[1]).read_text())
     policy = tiny.random_policy(job.get("family", "qwen2_5_vl"), 1.5)
+    policy.model.to(getattr(torch, job.get("dtype", "float32")))
     for block in () if job.get("tower", True) else [policy.model.model.visual]:
         block.requires_grad_(False)
     rl = job["objective"] == "gspo"

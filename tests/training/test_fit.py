@@ -4,10 +4,8 @@ import pytest
 import torch
 
 from o3v.training import fit as fit_module
-from o3v.training.fit import TrainerSettings
 from o3v.training.module import GroundingModule
-from o3v.training.profile import ProfileSettings
-from tests.training.runs import LIGHTNING, Session, StopAfter, Stopped
+from tests.training.runs import LIGHTNING, Session, StopAfter, Stopped, settings_of
 
 
 def same(a, b):
@@ -105,33 +103,7 @@ def test_forgotten_optimizer_state_is_caught(whole, tmp_path, monkeypatch):
 
 
 def settings(**changes):
-    values = {
-        "layout": "ddp",
-        "keep_whole": 0,
-        "lightning": LIGHTNING,
-        "batches": None,
-        "epochs": 1.0,
-        "prompts_per_device": 4,
-    }
-    return TrainerSettings(**values | changes, **REST)
-
-
-REST = {
-    "num_workers": 0,
-    "threads": 1,
-    "save_every": 1,
-    "show_every": 1,
-    "show_completions": 0,
-    "save_rollouts": False,
-    "prompt_pass": "kept",
-    "attention_kernel": "split",
-    "prompts_per_pass": None,
-    "old_logprobs": "rollout",
-    "parity_prompts": 0,
-    "parity_tolerance": {},
-    "profile": ProfileSettings((), False),
-    "peak_tflops": None,
-}
+    return settings_of(**{"batches": None, "prompts_per_device": 4} | changes)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ COLOCATED = object.__new__(ColocatedEngine)
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_every_layout_can_be_configured(name):
-    assert settings_of(layout=name, prompt_pass="split").lay_out().shards_weights == (name in SHARDED)
+    assert (settings_of(layout=name, prompt_pass="split").lay_out() is COPIES) == (name == "ddp")
 
 
 def test_one_process_is_the_same_as_copies():

@@ -6,12 +6,24 @@ import pytest
 from lightning import Callback
 
 from o3v.training import speed as module
+from o3v.training.module import GroundingModule
 from o3v.training.speed import Speed, memory
 from o3v.training.step_size import Group, drawn_tokens, groups_of, how_of, model_work
 from tests.training.runs import Session
-from tests.training.told import Told
 
 BATCHES = 3
+
+
+class After(Callback):
+    """What a callback behind it would report."""
+
+    def __init__(self):
+        self.by_step = {}
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        kinds = ("work/", "speed/", "memory/")
+        found = {f"train/{name}": v for name, v in pl_module.step_metrics.items() if name.startswith(kinds)}
+        self.by_step[pl_module.batches_done - 1] = found
 
 
 class Groups(Callback):
@@ -21,14 +33,15 @@ class Groups(Callback):
         self.seen = []
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        self.seen.append(groups_of(batch, pl_module.experience))
+        if pl_module.experience is not None or batch.target_mask is not None:
+            self.seen.append(groups_of(batch, pl_module.experience))
 
 
 def fitted(folder, objective, peak=None):
     """The run's steps as told, their groups, and the learner."""
-    session, told, groups = Session(folder, objective, batches=BATCHES), Told(), Groups()
+    session, told, groups = Session(folder, objective, batches=BATCHES), After(), Groups()
     learner = session.module._learner
-    session.fit(Speed(told, learner, peak), groups)
+    session.fit(Speed(learner, peak), told, groups)
     return told.by_step, groups.seen, learner
 
 
@@ -85,7 +98,7 @@ def test_memory_of_this_process():
 
 def test_a_period_that_leaves_out_waiting_is_caught(tmp_path, monkeypatch):
     """The second batch takes half a second to come; its step must have it."""
-    session, told = Session(tmp_path, batches=2), Told()
+    session, told = Session(tmp_path, batches=2), After()
     prepare = session.loader.stream.prepare
     calls = []
 
@@ -95,7 +108,7 @@ def test_a_period_that_leaves_out_waiting_is_caught(tmp_path, monkeypatch):
         return prepare(row)
 
     object.__setattr__(session.loader.stream, "prepare", slow)
-    session.fit(Speed(told, session.module._learner, None))
+    session.fit(Speed(session.module._learner, None), told)
     assert told.by_step[1]["train/speed/period_s"] > 0.5
 
 
@@ -104,3 +117,10 @@ def test_counting_flat_groups_is_caught(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "groups_of", lambda batch, experience: flat)
     steps, _, _ = fitted(tmp_path, "gspo")
     assert steps[0]["train/work/tokens"] == 9 and steps[0]["train/work/drawn_tokens"] == 9
+
+
+def test_a_step_whose_engine_has_failed_has_worked_through_nothing(tmp_path, monkeypatch):
+    """It has no experience; with several processes they stop together right after this callback."""
+    monkeypatch.setattr(GroundingModule, "_rl_step", lambda self, batch, progress: ({}, None))
+    steps, _, _ = fitted(tmp_path, "gspo")
+    assert all(told["train/work/tokens"] == 0 for told in steps.values())
